@@ -1,0 +1,69 @@
+# Everything runs in .venv, which the first call creates and fills with plain pip.
+#   make demo     the whole story on a CPU: sample, train, export, infer, bench
+#   make test     make check and the default tests
+#   make check    format, lint, types, import rules
+#   make matrix   the slow tests and the table of presets, precisions and backends
+#   make clean    delete .venv, caches and what `make demo` wrote
+# Another Python: make PYTHON=python3.12 test
+
+MIN_OK := import sys; sys.exit(not (3, 10) <= sys.version_info[:2])
+PYTHON ?= $(shell for name in python3 python3.11 python3.12 python3.13 python3.10 python; do \
+	if $$name -c '$(MIN_OK)' >/dev/null 2>&1; then echo $$name; break; fi; done)
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/filled
+SEGX := $(BIN)/segx
+
+DEMO := demo
+BUNDLE := $(DEMO)/bundles/lf-dlm-tiny-fp32.segx
+STEPS ?= 120
+
+.PHONY: demo test check matrix clean venv
+.DELETE_ON_ERROR:
+
+test: check
+	$(BIN)/pytest -q
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+matrix: $(STAMP)
+	$(BIN)/pytest -q -m 'matrix or slow'
+
+demo: $(STAMP)
+	rm -rf $(DEMO)
+	$(SEGX) sample $(DEMO)/flair2
+	$(SEGX) sample $(DEMO)/scene --layout scene
+	$(SEGX) train $(DEMO)/flair2 --config lf-dlm-tiny --steps $(STEPS) --out $(DEMO)/run
+	$(SEGX) export $(DEMO)/run --precision fp32 --out $(BUNDLE)
+	$(SEGX) infer $(DEMO)/scene --bundle $(BUNDLE) --out $(DEMO)/maps
+	$(SEGX) bench $(BUNDLE) --json $(DEMO)/bench.json
+	@echo
+	@echo "map:     $$(ls $(DEMO)/maps/*_landcover.tif)"
+	@echo "report:  $(DEMO)/maps/report.json"
+	@echo "bundle:  $(BUNDLE)"
+	@echo "bench:   $(DEMO)/bench.json"
+
+venv: $(STAMP)
+
+# The versions in constraints/ were resolved on Linux; elsewhere, and for a Python without a file,
+# the newest are installed.
+$(STAMP): pyproject.toml $(wildcard constraints/*.txt)
+	@test -n "$(PYTHON)" && $(PYTHON) -c '$(MIN_OK)' || { \
+		echo "make: found $$($(or $(PYTHON),python3) --version 2>&1); segx needs Python 3.10 or newer;" \
+			"install one or run: make PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@pins=constraints/$$($(BIN)/python -c 'import sys; print("py%d%d" % sys.version_info[:2])').txt; \
+	if [ "$$(uname -s)" != Linux ] || [ ! -f $$pins ]; then \
+		echo "no pinned versions for this system or Python: installing the newest"; pins=/dev/null; fi; \
+	set -x; $(BIN)/python -m pip install --no-input --disable-pip-version-check -q \
+		-c $$pins -e '.[train,export,ort,dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

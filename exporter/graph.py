@@ -1,0 +1,114 @@
+"""Write the ONNX file of each part: trace, fold, simplify, check."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import onnx
+from numpy.typing import NDArray
+
+from runtime.manifest import DType, PartSpec, Precision, TensorSpec, Variant
+from trainkit.models import Part, PartTensor
+
+from .fold import fold_batch_norm
+from .lint import found_precision, require_clean
+from .options import ExportOptions
+from .runners import torch_runner
+from .samples import random_feed
+from .simplify import simplify
+from .to_onnx import BATCH, finish, part_to_onnx
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphReport:
+    """What became of one part."""
+
+    spec: PartSpec
+    """What the manifest says of it; its precision is the one that was asked for."""
+    nodes: int
+    size_mib: float
+    found_precision: str
+    """Precision of the weights in the file."""
+    note: str
+    """What the simplifier did."""
+
+
+def write_graphs(
+    parts: Sequence[Part],
+    folder: Path,
+    bundle: str,
+    options: ExportOptions,
+    *,
+    on_part: Callable[[str], None] = lambda note: None,
+) -> tuple[GraphReport, ...]:
+    """Write every part as `NAME.onnx`.
+
+    Args:
+        parts: The parts of a model, in order.
+        folder: Where the files go.
+        bundle: Name of the bundle.
+        options: How to export.
+        on_part: Called after every part, with what was done.
+
+    Raises:
+        BundleError: If a graph breaks a rule of `lint`.
+    """
+    # A batch of two, so that a simplifier that fixes the batch is found out.
+    known = random_feed(parts, batch=2, seed=0)
+    run = torch_runner(parts)
+    reports = []
+    for part in parts:
+        feed = {spec.name: known[spec.name] for spec in part.inputs}
+        reports.append(
+            _write_graph(part, folder, feed, options.precision, options.metadata(bundle))
+        )
+        known.update(run(part.name, feed))
+        on_part(f"{part.name}.onnx written")
+    return tuple(reports)
+
+
+def _write_graph(
+    part: Part,
+    folder: Path,
+    feed: Mapping[str, NDArray[Any]],
+    precision: Precision,
+    metadata: Mapping[str, str],
+) -> GraphReport:
+    spec = part_spec(part, precision)
+    traced = part_to_onnx(part)
+    fold_batch_norm(traced)
+    simplified = simplify(finish(traced, {}), spec, feed)
+    model = finish(simplified.model, {"segx.part": spec.name, **metadata})
+    require_clean(model, spec)
+    path = folder / spec.file
+    onnx.save(model, path)
+    return GraphReport(
+        spec=spec,
+        nodes=len(model.graph.node),
+        size_mib=path.stat().st_size / 2**20,
+        found_precision=found_precision(model),
+        note=simplified.note,
+    )
+
+
+def part_spec(part: Part, precision: Precision) -> PartSpec:
+    """Give what the manifest says of a part."""
+    variant: Variant | None = None
+    if part.role == "fusion":
+        is_map = any(spec.name == "classes" for spec in part.outputs)
+        variant = "classes" if is_map else "probabilities"
+    return PartSpec(
+        name=part.name,
+        role=part.role,
+        file=f"{part.name}.onnx",
+        precision=precision,
+        inputs=tuple(map(_tensor_spec, part.inputs)),
+        outputs=tuple(map(_tensor_spec, part.outputs)),
+        variant=variant,
+    )
+
+
+def _tensor_spec(tensor: PartTensor) -> TensorSpec:
+    dtype = cast(DType, str(tensor.dtype).removeprefix("torch."))
+    return TensorSpec(name=tensor.name, dtype=dtype, shape=(BATCH, *tensor.shape))

@@ -1,0 +1,58 @@
+"""Run the parts of a model one by one, in PyTorch or from their ONNX files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from runtime.backends import Backend, open_session
+from runtime.manifest import PartSpec
+from runtime.session import Session
+from trainkit.models import Part
+
+from .parity import Arrays, Runner
+
+
+def torch_runner(parts: Sequence[Part]) -> Runner:
+    """Run the parts' modules in evaluation mode."""
+    by_name = {part.name: part for part in parts}
+
+    def run(name: str, feed: Arrays) -> Arrays:
+        part = by_name[name]
+        part.module.eval()
+        with torch.inference_mode():
+            result = part.module(*(torch.tensor(feed[spec.name]) for spec in part.inputs))
+        outputs = result if isinstance(result, tuple) else (result,)
+        names = (spec.name for spec in part.outputs)
+        return {name: array.numpy() for name, array in zip(names, outputs, strict=True)}
+
+    return run
+
+
+class SessionRunner:
+    """Run the parts' ONNX files with one library; a session is opened at its first use.
+
+    Args:
+        backend: The library.
+        folder: Where the files lie.
+        parts: What the manifest says of them.
+    """
+
+    def __init__(self, backend: Backend, folder: Path, parts: Sequence[PartSpec]) -> None:
+        self._backend: Backend = backend
+        self._folder = folder
+        self._parts = {part.name: part for part in parts}
+        self._sessions: dict[str, Session] = {}
+
+    def __call__(self, name: str, feed: Arrays) -> Arrays:
+        """Run a part on one sample."""
+        if name not in self._sessions:
+            part = self._parts[name]
+            self._sessions[name] = open_session(self._backend, self._folder / part.file, part)
+        return self._sessions[name].run(feed)
+
+    def close(self) -> None:
+        """Close all sessions."""
+        for session in self._sessions.values():
+            session.close()
+        self._sessions.clear()

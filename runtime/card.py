@@ -1,0 +1,37 @@
+"""What inference must know of a model, be it a bundle or a checkpoint."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from .classes import LandCoverClass
+from .manifest import AerialSpec
+from .satellite import SatelliteSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """A model's inputs and classes, and what is known about its worth."""
+
+    name: str
+    sha256: str
+    """Of the manifest of a bundle, or of the weights of a checkpoint."""
+    verified: bool
+    toy: bool
+    aerial: AerialSpec
+    satellite: SatelliteSpec | None
+    """None for a model without a satellite branch."""
+    classes: tuple[LandCoverClass, ...]
+
+
+class Runnable(Protocol):
+    """A model that turns the feed of a batch of tiles into classes, or probabilities."""
+
+    @property
+    def precision(self) -> str:
+        """Precision that is computed in."""
+
+    def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Run the whole model once; see `model.TileModel.run`."""

@@ -1,0 +1,97 @@
+"""Run parts with OpenVINO, the default on CPUs."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from .errors import BackendError, BundleError, brief
+from .manifest import PartSpec, Precision, TensorSpec
+from .session import ExecutedPrecision, check_feed, check_names
+
+
+class OpenVinoSession:
+    """A part compiled for the CPU by OpenVINO."""
+
+    def __init__(self, path: Path, part: PartSpec, *, batch: int, threads: int | None) -> None:
+        """Compile a part.
+
+        The precision is always set: left alone, OpenVINO computes an FP32 graph in BF16 on CPUs
+        that have it. FP32 bundles run in FP32, the others in BF16 where the CPU has it, else FP32.
+
+        Raises:
+            BackendError: If OpenVINO is not installed.
+            BundleError: If the graph cannot be compiled, or is not what the manifest says.
+        """
+        core = _core()
+        executed, hint = _precision(core, part.precision)
+        config = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+        if threads is not None:
+            config["INFERENCE_NUM_THREADS"] = str(threads)
+        self.inputs: tuple[TensorSpec, ...] = tuple(
+            replace(spec, shape=spec.with_batch(batch)) for spec in part.inputs
+        )
+        self.precision: ExecutedPrecision = executed
+        self._outputs = [spec.name for spec in part.outputs]
+        try:
+            model = core.read_model(str(path))
+            check_names(path, part, _names(model.inputs), _names(model.outputs))
+            model.reshape({spec.name: list(spec.with_batch(batch)) for spec in part.inputs})
+            self._request = core.compile_model(model, "CPU", config).create_infer_request()
+        except RuntimeError as error:
+            raise BundleError(
+                f"{path} cannot be compiled by OpenVINO ({brief(error)}); expected a part of this "
+                "bundle; try `--backend onnxruntime` or export the bundle again"
+            ) from error
+
+    def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Run the part once; see `Session.run`."""
+        check_feed(self.inputs, feed)
+        results = self._request.infer(dict(feed), share_inputs=True, share_outputs=True)
+        return {name: results[name] for name in self._outputs}
+
+    def close(self) -> None:
+        """Give memory back."""
+        del self._request
+
+
+def _core() -> Any:
+    # OpenVINO's model tools can report usage; segx uses only the runtime, and says no all the same.
+    os.environ.setdefault("OPENVINO_TELEMETRY_DISABLED", "1")
+    try:
+        import openvino
+    except ImportError as error:
+        raise BackendError(
+            f"OpenVINO cannot be imported ({brief(error)}); expected it with the base install; "
+            "run `pip install openvino` or use `--backend onnxruntime`"
+        ) from error
+    return openvino.Core()
+
+
+def _names(ports: Any) -> list[str]:
+    return [port.any_name for port in ports]
+
+
+def cpu_has_bf16() -> bool:
+    """Tell whether OpenVINO can compute in BF16 on this processor.
+
+    Raises:
+        BackendError: If OpenVINO is not installed.
+    """
+    return _has_bf16(_core())
+
+
+def _has_bf16(core: Any) -> bool:
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _precision(core: Any, asked: Precision) -> tuple[ExecutedPrecision, str]:
+    has_bf16 = _has_bf16(core)
+    if asked == "fp32":
+        return "fp32", "f32"
+    if asked == "fp16":
+        return ("bf16", "bf16") if has_bf16 else ("fp32", "f32")
+    return ("int8+bf16", "bf16") if has_bf16 else ("int8+fp32", "f32")

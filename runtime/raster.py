@@ -1,0 +1,215 @@
+"""Read windows of GeoTIFFs; with `mapwriter`, the only code that opens rasters."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window
+
+from .errors import DataError, GridError
+from .grid import Grid
+
+FARTHEST = 1e9
+"""No projected coordinate on the Earth is larger, in metres or feet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RasterInfo:
+    """What a raster's header says."""
+
+    path: Path
+    grid: Grid
+    count: int
+    dtype: str
+    nodata: float | None
+    bands: tuple[str, ...]
+    """Band descriptions; an empty text where a band has none."""
+    tags: dict[str, str]
+
+
+class RasterReader:
+    """An open GeoTIFF; use it as a context manager, one reader per thread."""
+
+    def __init__(self, path: Path, *, assume_crs: str | None = None) -> None:
+        """Open a raster.
+
+        Args:
+            path: A GeoTIFF.
+            assume_crs: CRS of a file that has none or an unnamed local one.
+
+        Raises:
+            DataError: If it is missing or no raster.
+            GridError: If it has no CRS or no place on the ground.
+        """
+        if not path.is_file():
+            raise DataError(f"{path} is not there; expected a GeoTIFF; check the path")
+        try:
+            with warnings.catch_warnings():
+                # The error below says it better.
+                warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                self._dataset = rasterio.open(path)
+        except RasterioError as error:
+            raise DataError(
+                f"{path} cannot be opened as a raster ({_brief(error)}); expected a GeoTIFF; "
+                "replace the file"
+            ) from error
+        try:
+            self.info = self._describe(path, assume_crs)
+        except GridError:
+            self._dataset.close()
+            raise
+
+    def _describe(self, path: Path, assume_crs: str | None) -> RasterInfo:
+        dataset = self._dataset
+        crs = dataset.crs
+        if assume_crs is not None and (crs is None or crs.to_epsg() is None):
+            crs = CRS.from_string(assume_crs)
+        if crs is None:
+            raise GridError(
+                f"{path} has no CRS; expected a georeferenced raster; "
+                f"assign one: gdal_edit.py -a_srs EPSG:NNNN {path.name}"
+            )
+        if dataset.transform.is_identity:
+            raise GridError(
+                f"{path} has no geotransform; expected a georeferenced raster; georeference it"
+            )
+        grid = Grid((dataset.height, dataset.width), dataset.transform, crs)
+        if dataset.transform.is_degenerate or not max(map(abs, grid.bounds)) < FARTHEST:
+            raise GridError(
+                f"{path} has the geotransform {tuple(dataset.transform)[:6]}; expected pixels "
+                "with an area, on the Earth; georeference it"
+            )
+        return RasterInfo(
+            path=path,
+            grid=grid,
+            count=dataset.count,
+            dtype=dataset.dtypes[0],
+            nodata=dataset.nodata,
+            bands=tuple(text or "" for text in dataset.descriptions),
+            tags=dict(dataset.tags()),
+        )
+
+    def read(self, row: int, col: int, height: int, width: int) -> NDArray[Any]:
+        """Read a window that lies on the raster, all bands, shape (bands, height, width).
+
+        Raises:
+            DataError: If the file is truncated or damaged there.
+        """
+        try:
+            data: NDArray[Any] = self._dataset.read(window=Window(col, row, width, height))
+        except RasterioError as error:
+            raise DataError(
+                f"{self.info.path} cannot be read at rows {row} to {row + height} and columns "
+                f"{col} to {col + width} ({_brief(error)}); expected whole data; the file is "
+                "damaged or truncated, replace it"
+            ) from error
+        return data
+
+    def read_all(self) -> NDArray[Any]:
+        """Read the whole raster, shape (bands, rows, cols)."""
+        return self.read(0, 0, *self.info.grid.shape)
+
+    def valid(self, row: int, col: int, height: int, width: int) -> NDArray[np.bool_]:
+        """Tell which pixels of a window hold data, by nodata value, mask band or alpha.
+
+        A pixel is nodata when all its bands are. GDAL flags the fourth of four uint8 bands as alpha
+        unless it is told otherwise, so an alpha band that carries a name is data.
+
+        Raises:
+            DataError: If the file is truncated or damaged there.
+        """
+        if self._alpha_is_data():
+            return np.ones((height, width), dtype=np.bool_)
+        try:
+            mask = self._dataset.dataset_mask(window=Window(col, row, width, height))
+        except RasterioError as error:
+            raise DataError(
+                f"{self.info.path} has an unreadable mask ({_brief(error)}); replace the file"
+            ) from error
+        valid: NDArray[np.bool_] = np.not_equal(mask, 0)
+        return valid
+
+    def _alpha_is_data(self) -> bool:
+        dataset = self._dataset
+        if MaskFlags.alpha not in dataset.mask_flag_enums[0]:
+            return False
+        return bool(self.info.bands[dataset.colorinterp.index(ColorInterp.alpha)])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._dataset.close()
+
+    def __enter__(self) -> "RasterReader":
+        """Return the open reader."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the file."""
+        self.close()
+
+
+def describe(path: Path, *, assume_crs: str | None = None) -> RasterInfo:
+    """Read a raster's header.
+
+    Raises:
+        DataError: If it is missing or no raster.
+        GridError: If it has no CRS or no place on the ground.
+    """
+    with RasterReader(path, assume_crs=assume_crs) as reader:
+        return reader.info
+
+
+def reflected(start: int, length: int, size: int) -> NDArray[np.intp]:
+    """Indices of a run that may leave 0..size-1, mirrored at the borders without repeating them.
+
+    Args:
+        start: First position; may be negative.
+        length: Positions wanted.
+        size: Pixels that exist, at least 1.
+
+    Returns:
+        Indices in 0..size-1, shape (length,).
+    """
+    if size == 1:
+        return np.zeros(length, dtype=np.intp)
+    period = 2 * (size - 1)
+    phase = np.arange(start, start + length) % period
+    return np.minimum(phase, period - phase).astype(np.intp)
+
+
+def read_reflected(
+    reader: RasterReader, row: int, col: int, height: int, width: int
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Read a window that may reach beyond the raster; what lies outside mirrors what lies inside.
+
+    Returns:
+        The pixels, shape (bands, height, width), and which hold data, shape (height, width).
+
+    Raises:
+        DataError: If the file is truncated or damaged there.
+    """
+    rows = reflected(row, height, reader.info.grid.shape[0])
+    cols = reflected(col, width, reader.info.grid.shape[1])
+    first_row, first_col = int(rows.min()), int(cols.min())
+    box = (first_row, first_col, int(rows.max()) - first_row + 1, int(cols.max()) - first_col + 1)
+    take = np.ix_(rows - first_row, cols - first_col)
+    return reader.read(*box)[:, take[0], take[1]], reader.valid(*box)[take]
+
+
+def _brief(error: Exception) -> str:
+    """First line of what a library says is wrong; its cause says more than "read failed"."""
+    lines = str(error.__cause__ or error).splitlines()
+    return lines[0][:120] if lines else type(error).__name__

@@ -1,0 +1,196 @@
+"""Find what `segx infer` is to map: aerial rasters, each with its Sentinel-2 series.
+
+INPUT is                      aerial                     series
+a GeoTIFF                     that file                  --satellite, or sentinel2/ beside it
+a scene folder                aerial.tif in it           --satellite, or sentinel2/ in it
+a FLAIR #2 tree               its patches                its SEN2 files
+any other folder              every *.tif in it          --satellite, or sentinel2/ in it
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from .errors import BandError, DataError, GridError
+from .flair import CRS as FLAIR_CRS
+from .flair import FlairTree
+from .geoseries import GeoSeries, open_series
+from .grid import Grid
+from .manifest import AerialSpec
+from .raster import RasterInfo, RasterReader
+from .satellite import SatelliteInput, SatelliteSpec, window_cells
+
+SCENE_AERIAL = "aerial.tif"
+SATELLITE_FOLDER = "sentinel2"
+RESOLUTION_TOLERANCE = 0.1
+"""An aerial resolution further off than this share is refused."""
+
+
+class SatelliteSource(Protocol):
+    """Where a tile's satellite input comes from."""
+
+    @property
+    def name(self) -> str:
+        """Folder or area; sources of one name are one series."""
+
+    @property
+    def dates(self) -> int:
+        """Dates of the series."""
+
+    def prepare(self, grid: Grid, row: float, col: float, spec: SatelliteSpec) -> SatelliteInput:
+        """Make the input of the tile centred on (row, col) of an aerial grid, in pixel edges."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchSeries:
+    """The series of one FLAIR patch, placed by its centroid."""
+
+    tree: FlairTree
+    patch_id: str
+
+    @property
+    def name(self) -> str:
+        """Area of the patch."""
+        return self.tree.patches[self.patch_id].area
+
+    @property
+    def dates(self) -> int:
+        """Dates of the series."""
+        return len(self.tree.stack(self.patch_id).dates)
+
+    def prepare(self, grid: Grid, row: float, col: float, spec: SatelliteSpec) -> SatelliteInput:
+        """Cut the window around a place on the patch, whose centre lies at the centroid.
+
+        Raises:
+            SatelliteError: If the window shows nothing on any date.
+        """
+        centre_row, centre_col = self.tree.centroid(self.patch_id)
+        scale = grid.resolution_m / spec.cell_m
+        height, width = grid.shape
+        cells = window_cells(
+            centre_row + (row - height / 2) * scale,
+            centre_col + (col - width / 2) * scale,
+            spec.window,
+        )
+        return spec.prepare(self.tree.stack(self.patch_id), *cells)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """One aerial raster and its series: what becomes one map."""
+
+    aerial: Path
+    satellite: SatelliteSource | None
+    assume_crs: str | None = None
+
+    def open(self) -> RasterReader:
+        """Open the aerial raster."""
+        return RasterReader(self.aerial, assume_crs=self.assume_crs)
+
+
+def find_scenes(source: Path, satellite: Path | None, *, needs_satellite: bool) -> list[Scene]:
+    """Find the aerial rasters of an input and the series that belong to them.
+
+    Args:
+        source: A GeoTIFF, a scene folder, a FLAIR #2 tree or a folder of GeoTIFFs.
+        satellite: Folder of `S2_YYYYMMDD.tif` files; beside or in `source` if None.
+        needs_satellite: Whether the model has a satellite branch.
+
+    Raises:
+        DataError: If there is no aerial raster.
+        SatelliteError: If a series is needed and missing.
+    """
+    if not source.exists():
+        raise DataError(f"{source} is not there; expected a GeoTIFF or a folder; check the path")
+    if satellite is None and _is_flair(source):
+        tree = FlairTree(source)
+        return [
+            Scene(
+                aerial=patch.image,
+                satellite=PatchSeries(tree=tree, patch_id=name) if needs_satellite else None,
+                assume_crs=FLAIR_CRS,
+            )
+            for name, patch in tree.patches.items()
+        ]
+    files = _aerial_files(source)
+    series = None
+    if needs_satellite:
+        folder = satellite or (source if source.is_dir() else source.parent) / SATELLITE_FOLDER
+        series = open_series(folder)
+    return [Scene(aerial=path, satellite=series) for path in files]
+
+
+def _is_flair(source: Path) -> bool:
+    if (source / SCENE_AERIAL).is_file() or (source / SATELLITE_FOLDER).is_dir():
+        return False
+    return source.is_dir() and next(source.rglob("IMG_*.tif"), None) is not None
+
+
+def _aerial_files(source: Path) -> list[Path]:
+    if source.is_file():
+        return [source]
+    if (source / SCENE_AERIAL).is_file():
+        return [source / SCENE_AERIAL]
+    files = sorted(
+        path
+        for path in source.iterdir()
+        if path.suffix.lower() in {".tif", ".tiff"} and path.is_file()
+    )
+    if not files:
+        raise DataError(
+            f"{source} holds no GeoTIFF; expected {SCENE_AERIAL} or *.tif files in it, or a "
+            "FLAIR #2 tree (without --satellite); check the path"
+        )
+    return files
+
+
+def check_fit(scene: Scene, info: RasterInfo, spec: AerialSpec) -> None:
+    """Check that an aerial raster is of the kind that the model was trained on.
+
+    Raises:
+        BandError: If number, order or type of its bands differ.
+        GridError: If its resolution differs by more than a tenth, or the series lies elsewhere.
+    """
+    _check_bands(info, spec)
+    _check_resolution(info, spec)
+    if isinstance(scene.satellite, GeoSeries) and not info.grid.overlaps(scene.satellite.grid):
+        raise GridError(
+            f"{info.path} and its Sentinel-2 series {scene.satellite.name} do not overlap; "
+            "expected the same ground; name the right folder with --satellite"
+        )
+
+
+def _check_bands(info: RasterInfo, spec: AerialSpec) -> None:
+    names = tuple(name.lower() for name in info.bands)
+    expected = tuple(name.lower() for name in spec.bands)
+    if info.count != len(expected) or (_are_names(names) and names != expected):
+        shown = ", ".join(names) if all(names) else f"{info.count} unnamed bands"
+        raise BandError(
+            f"{info.path} holds {shown}; expected {len(spec.bands)}: {', '.join(spec.bands)}, in "
+            "this order; rewrite the file"
+        )
+    if info.dtype != spec.dtype:
+        raise BandError(f"{info.path} is {info.dtype}; expected {spec.dtype}; rescale it first")
+
+
+def _check_resolution(info: RasterInfo, spec: AerialSpec) -> None:
+    if not info.grid.crs.is_projected:
+        raise GridError(
+            f"{info.path} is in {info.grid.crs}, which is not in metres; expected a projected CRS; "
+            "reproject it first"
+        )
+    transform, mean = info.grid.transform, info.grid.resolution_m
+    across = math.hypot(transform.a, transform.d) / math.sqrt(abs(transform.determinant))
+    for found in (mean * across, mean / across):
+        if not abs(found / spec.resolution_m - 1) <= RESOLUTION_TOLERANCE:
+            raise GridError(
+                f"{info.path} has {found:.3f} m per pixel; expected {spec.resolution_m:.3f} m "
+                f"within {RESOLUTION_TOLERANCE:.0%}; resample it first"
+            )
+
+
+def _are_names(names: Sequence[str]) -> bool:
+    """Whether every band says what it is; `band 1` and the like say nothing."""
+    return all(name and not name.startswith("band") for name in names)

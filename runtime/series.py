@@ -1,0 +1,82 @@
+"""Open the Sentinel-2 files of one FLAIR #2 area.
+
+    SEN2_*_data.npy       digital numbers, (dates, 10, rows, cols)
+    SEN2_*_masks.npy      snow and cloud probability 0..100, (dates, 2, rows, cols)
+    SEN2_*_products.txt   one product name per date, in the same order
+
+Reference: Garioud et al. 2023, FLAIR #2, arXiv 2310.13336.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import BandError, SatelliteError
+from .products import parse_products
+from .satellite import BANDS, SatelliteStack
+
+_ANY_ZONE = re.compile(r"Z\d+_")
+
+
+def open_series(folder: Path, *, zone: str) -> SatelliteStack:
+    """Open the SEN2 files of one area, found by suffix; the arrays stay on disk until used.
+
+    Raises:
+        SatelliteError: If a file is missing or damaged, or they do not belong together.
+        BandError: If the series does not hold the ten bands.
+    """
+    data = _load(_only(folder, "data.npy", zone))
+    cover = _load(_only(folder, "masks.npy", zone))
+    products = _only(folder, "products.txt", zone)
+    try:
+        text = products.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SatelliteError(f"{products} cannot be read ({error}); restore the file") from error
+    dates, offsets = parse_products(text, where=str(products))
+    if data.ndim != 4 or data.shape[1] != len(BANDS):
+        raise BandError(
+            f"{folder} holds a series of shape {data.shape}; expected (dates, {len(BANDS)}, rows, "
+            f"cols) with the bands {', '.join(BANDS)}; give the series as published"
+        )
+    try:
+        return SatelliteStack(dn=data, cover=cover, dates=dates, offsets=offsets)
+    except SatelliteError as error:
+        raise SatelliteError(f"{folder}: {error}") from error
+
+
+def holds_series(folder: Path, *, zone: str) -> bool:
+    """Tell whether a folder holds the series of a zone."""
+    return bool(_found(folder, "data.npy", zone))
+
+
+def _found(folder: Path, suffix: str, zone: str) -> list[Path]:
+    """Files of a kind that name this zone, or none; a folder may hold those of several zones."""
+    this = re.compile(rf"{re.escape(zone)}(?![A-Za-z0-9])")
+    return sorted(
+        path
+        for path in folder.glob(f"*{suffix}")
+        if this.search(path.name) or not _ANY_ZONE.search(path.name)
+    )
+
+
+def _only(folder: Path, suffix: str, zone: str) -> Path:
+    found = _found(folder, suffix, zone)
+    if len(found) != 1:
+        raise SatelliteError(
+            f"{folder} holds {len(found)} files *{suffix} for the zone '{zone}'; expected one; "
+            "restore the Sentinel-2 series of this area"
+        )
+    return found[0]
+
+
+def _load(path: Path) -> NDArray[Any]:
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise SatelliteError(
+            f"{path} cannot be read as an array ({reason}); expected a NumPy file; restore it"
+        ) from error

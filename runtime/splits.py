@@ -1,0 +1,120 @@
+"""Which patch belongs to which split.
+
+A `splits.json` beside the data decides, and alone. Without one the official FLAIR #2 domains do,
+and patches in a test folder are `test`; where that leaves training or validation empty, whole areas
+are drawn with a seed.
+
+Reference: FLAIR #2 data card; the FLAIR-1 list names D070 where the card names D077.
+"""
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from .errors import DataError
+
+Split = str
+"""Name of a split: train, val, test, or another one that `splits.json` names."""
+
+VAL_DOMAINS = frozenset({"D004", "D014", "D029", "D031", "D058", "D066", "D067", "D077"})
+TEST_DOMAINS = frozenset(
+    {"D015", "D022", "D026", "D036", "D061", "D064", "D068", "D069", "D071", "D084"}
+)
+AREA_VAL_SHARE = 0.2
+AREA_SEED = 2022
+
+
+class Placed(Protocol):
+    """A patch that knows where it comes from."""
+
+    @property
+    def id(self) -> str: ...  # noqa: D102
+
+    @property
+    def area(self) -> str: ...  # noqa: D102
+
+    @property
+    def domain(self) -> str: ...  # noqa: D102
+
+    @property
+    def is_test(self) -> bool: ...  # noqa: D102
+
+
+def assign(root: Path, patches: Sequence[Placed]) -> dict[Split, tuple[str, ...]]:
+    """Assign every patch to a split.
+
+    Raises:
+        DataError: If `splits.json` is damaged, names an unknown patch or one patch twice, or if
+            there is only one area to draw training and validation from.
+    """
+    listed = root / "splits.json"
+    if listed.is_file():
+        return _from_file(listed, {patch.id for patch in patches})
+    by_domain = _group(patches, _official_split)
+    if by_domain.get("train") and by_domain.get("val"):
+        return by_domain
+    if all(patch.is_test for patch in patches):
+        return by_domain
+    return _by_area(root, patches)
+
+
+def _from_file(path: Path, known: set[str]) -> dict[Split, tuple[str, ...]]:
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read as JSON ({error}); restore the file") from error
+    if not isinstance(listed, dict) or not all(isinstance(ids, list) for ids in listed.values()):
+        raise DataError(f"{path} holds no table of lists; expected split name to list of patch ids")
+    seen: dict[str, str] = {}
+    splits = {}
+    for split, ids in listed.items():
+        names = [str(name).removesuffix(".tif") for name in ids]
+        for name in names:
+            if name not in known:
+                raise DataError(f"{path} lists {name} in '{split}', which is not there; remove it")
+            if name in seen:
+                raise DataError(
+                    f"{path} lists {name} in '{seen[name]}' and in '{split}'; expected one split"
+                )
+            seen[name] = split
+        splits[str(split)] = tuple(sorted(names))
+    return splits
+
+
+def _official_split(patch: Placed) -> Split:
+    domain = patch.domain.split("_")[0]
+    if patch.is_test or domain in TEST_DOMAINS:
+        return "test"
+    return "val" if domain in VAL_DOMAINS else "train"
+
+
+def _group(
+    patches: Sequence[Placed], split_of: Callable[[Placed], Split]
+) -> dict[Split, tuple[str, ...]]:
+    groups: dict[Split, list[str]] = {}
+    for patch in patches:
+        groups.setdefault(split_of(patch), []).append(patch.id)
+    return {split: tuple(sorted(ids)) for split, ids in groups.items()}
+
+
+def _by_area(root: Path, patches: Sequence[Placed]) -> dict[Split, tuple[str, ...]]:
+    # The official test domains stay out of training, unless there is next to nothing else.
+    areas = {patch.area for patch in patches if _official_split(patch) != "test"}
+    if len(areas) < 2:
+        areas = {patch.area for patch in patches if not patch.is_test}
+    if len(areas) < 2:
+        raise DataError(
+            f"{root} holds {len(areas)} area(s) to draw a split from; expected at least 2, "
+            "official domains or a splits.json with lists of patch ids; write a splits.json"
+        )
+    count = max(1, round(AREA_VAL_SHARE * len(areas)))
+    val = set(random.Random(AREA_SEED).sample(sorted(areas), count))
+
+    def split_of(patch: Placed) -> Split:
+        if patch.is_test or patch.area not in areas:
+            return "test"
+        return "val" if patch.area in val else "train"
+
+    return _group(patches, split_of)

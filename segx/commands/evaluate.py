@@ -1,0 +1,130 @@
+"""`segx eval`: measure a checkpoint or bundle against labels."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from ..options import BackendName
+
+if TYPE_CHECKING:
+    from runtime.card import ModelCard, Runnable
+    from runtime.evaluate import Evaluation
+
+
+def eval_(
+    model: Path = typer.Argument(..., help="Checkpoint folder or bundle."),
+    data: Path = typer.Argument(..., help="FLAIR #2 tree, or a scene folder with labels.tif."),
+    split: str = typer.Option("val", help="Split of a data set."),
+    backend: BackendName = typer.Option(BackendName.auto, help="Library that runs a bundle."),
+    patches: int | None = typer.Option(None, min=1, help="Take this many patches at most."),
+    csv: Path | None = typer.Option(None, help="Write the confusion matrix to this file."),
+    json: Path | None = typer.Option(None, help="Write all scores to this file."),
+) -> None:
+    """Measure IoU, F1, precision and recall per class, mIoU and accuracy.
+
+    Example: segx eval bundles/lf-dlm-tiny-fp32.segx flair2/ --split val --csv confusion.csv
+    """
+    from runtime.bundle import SUFFIX
+    from runtime.dataset import open_dataset
+    from runtime.evaluate import SCENE_LABELS, evaluate
+
+    from ..console import chosen, done, progress, say, write_json
+    from ..models import open_any
+
+    card, runnable, executed = open_any(model, backend)
+    chosen("model", card.name, executed)
+    if (data / SCENE_LABELS).is_file():
+        results = _scene(card, runnable, data, backend)
+    else:
+        dataset = open_dataset(data)
+        with progress("patches") as advance:
+            result = evaluate(runnable, card, dataset, split, limit=patches, on_patch=advance)
+        results = {split: result}
+    for where, evaluation in results.items():
+        _print(where, evaluation)
+    if csv is not None:
+        _write_matrix(csv, next(iter(results.values())))
+    if json is not None:
+        write_json(json, {"model": card.name, "sha256": card.sha256, "results": results})
+    then = (
+        f"segx infer INPUT --bundle {model}" if model.suffix == SUFFIX else f"segx export {model}"
+    )
+    written = json or csv
+    if written is not None:
+        done(written, then)
+    else:
+        say(f"next: {then}")
+
+
+def _scene(
+    card: "ModelCard", runnable: "Runnable", scene: Path, backend: BackendName
+) -> "dict[str, Evaluation]":
+    import tempfile
+
+    from runtime.backends import choose_backend
+    from runtime.evaluate import SCENE_LABELS, evaluate_map
+    from runtime.maps import MapOptions
+    from runtime.pipeline import infer
+    from runtime.scene import find_scenes
+    from runtime.tally import Tally
+
+    from ..console import progress
+
+    scenes = find_scenes(scene, None, needs_satellite=card.satellite is not None)
+    with tempfile.TemporaryDirectory(prefix="segx-eval-") as out, progress("tiles") as advance:
+        report = infer(
+            scenes,
+            card,
+            runnable,
+            Path(out),
+            tally=Tally(choose_backend(backend.value)),
+            options=MapOptions(allow_toy=True),
+            on_tile=advance,
+        )
+        result = evaluate_map(Path(report.outputs[0]), scene / SCENE_LABELS, card)
+    results = {"scene": result.whole}
+    if result.seams is not None:
+        results["along tile seams"] = result.seams
+    return results
+
+
+def _print(where: str, evaluation: "Evaluation") -> None:
+    from ..console import say, table
+
+    scores = evaluation.scores
+    table(
+        ["class", "share %", "IoU %", "F1 %", "precision %", "recall %", "scored"],
+        [
+            [
+                c.name,
+                100 * c.share,
+                100 * c.iou,
+                100 * c.f1,
+                100 * c.precision,
+                100 * c.recall,
+                "yes" if c.scored else "no",
+            ]
+            for c in scores.classes
+        ],
+        title=f"{where}: {evaluation.patches} patch(es), {scores.pixels} labelled pixels",
+    )
+    say(
+        f"mIoU {100 * scores.miou:.2f} % over {scores.scored_classes} classes, "
+        f"pixel accuracy {100 * scores.accuracy:.2f} %"
+    )
+
+
+def _write_matrix(path: Path, evaluation: "Evaluation") -> None:
+    import csv
+    import io
+
+    from runtime.jsonfile import write_text
+
+    names = [c.name for c in evaluation.scores.classes]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["label \\ prediction", *names])
+    for name, row in zip(names, evaluation.matrix.tolist(), strict=True):
+        writer.writerow([name, *row])
+    write_text(path, text.getvalue())

@@ -1,0 +1,114 @@
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runtime.backends import Backend, BackendChoice
+from runtime.bundle import Bundle, open_bundle
+from runtime.errors import BundleError, FeedError
+from runtime.model import golden_feed, make_feed, open_model
+from runtime.satellite import SatelliteInput
+
+
+@pytest.fixture(scope="module")
+def opened(tiny_bundle: Path) -> Bundle:
+    return open_bundle(tiny_bundle)
+
+
+def choice(backend: Backend) -> BackendChoice:
+    return BackendChoice(name=backend, reason="a test")
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize("variant", ["classes", "probabilities"])
+def test_the_golden_tile_comes_out_as_it_is_stored(
+    opened: Bundle, backend: Backend, variant: str
+) -> None:
+    model = open_model(opened, choice(backend), variant=variant, threads=1)  # type: ignore[arg-type]
+    feed, expected = golden_feed(opened)
+    results = model.run(feed)
+    last = {"classes": {"classes", "confidence"}, "probabilities": {"probabilities"}}[variant]
+    assert set(results) == {"aerial_logits", "satellite_logits"} | last
+    for name, array in results.items():
+        assert array.dtype == expected[name].dtype
+        np.testing.assert_allclose(
+            array.astype(np.float64), expected[name], rtol=1e-5, atol=1e-5, err_msg=name
+        )
+    assert set(model.part_seconds) == {part.name for part in model.parts}
+    assert model.precision == "fp32"
+    assert model.takes_satellite
+    model.close()
+
+
+def test_a_model_of_one_input_takes_the_aerial_image_alone(
+    write_bundle: Callable[..., Path], tmp_path: Path
+) -> None:
+    opened = open_bundle(write_bundle(tmp_path / "alone.segx", satellite=False))
+    assert opened.card.satellite is None
+    model = open_model(opened, choice("onnxruntime"), threads=1)
+    feed, expected = golden_feed(opened)
+    assert set(feed) == {"aerial"}
+    assert not model.takes_satellite
+    np.testing.assert_array_equal(model.run(feed)["classes"], expected["classes"])
+
+
+def test_several_precisions_are_all_named(opened: Bundle) -> None:
+    model = open_model(opened, choice("onnxruntime"), threads=1)
+    session = model.sessions[0]
+    session.precision = "int8+fp32"  # type: ignore[misc]
+    assert model.precision == "fp32/int8+fp32"
+
+
+def test_an_array_that_a_part_lacks_is_named(opened: Bundle) -> None:
+    model = open_model(opened, choice("onnxruntime"), threads=1)
+    feed, _ = golden_feed(opened)
+    with pytest.raises(FeedError, match="input 'days' is missing"):
+        model.run({name: array for name, array in feed.items() if name != "days"})
+
+
+def satellite_input(value: float) -> SatelliteInput:
+    return SatelliteInput(
+        series=np.full((12, 10, 8, 8), value, dtype=np.float32),
+        date_mask=np.full(12, value, dtype=np.float32),
+        days=np.arange(12, dtype=np.float32) * value,
+        dates_used=(),
+    )
+
+
+def test_tiles_are_stacked_in_order() -> None:
+    tiles = [np.full((5, 4, 4), value, dtype=np.uint8) for value in (1, 2)]
+    feed = make_feed(tiles, [satellite_input(1), satellite_input(2)])
+    assert {name: (array.dtype.name, array.shape) for name, array in feed.items()} == {
+        "aerial": ("uint8", (2, 5, 4, 4)),
+        "satellite": ("float32", (2, 12, 10, 8, 8)),
+        "date_mask": ("float32", (2, 12)),
+        "days": ("float32", (2, 12)),
+    }
+    for array in feed.values():
+        np.testing.assert_array_equal(array[1], array[0] * 2)
+    assert set(make_feed(tiles, None)) == {"aerial"}
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no archive"])
+def test_a_golden_tile_that_cannot_be_read_is_named(
+    opened: Bundle, content: bytes | None, tmp_path: Path
+) -> None:
+    folder = tmp_path / "damaged.segx"
+    folder.mkdir()
+    if content is not None:
+        (folder / "golden.npz").write_bytes(content)
+    with pytest.raises(BundleError, match=r"golden.npz cannot be read .*; expected .*; copy"):
+        golden_feed(dataclasses.replace(opened, path=folder))
+
+
+def test_a_golden_tile_without_classes_is_refused(opened: Bundle, tmp_path: Path) -> None:
+    folder = tmp_path / "other.segx"
+    shutil.copytree(opened.path, folder)
+    np.savez(folder / "golden.npz", **{"input.aerial": np.zeros(1)})  # type: ignore[arg-type]
+    with pytest.raises(
+        BundleError, match=r"holds aerial; expected input\.aerial and output\.classes"
+    ):
+        golden_feed(dataclasses.replace(opened, path=folder))

@@ -1,0 +1,258 @@
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from runtime.errors import DataError, GridError
+from runtime.grid import Grid
+from runtime.raster import RasterReader, describe, read_reflected, reflected
+
+TRANSFORM = Affine(0.2, 0.0, 700_000.0, 0.0, -0.2, 6_600_000.0)
+LOCAL = 'LOCAL_CS["unnamed",UNIT["metre",1]]'
+SHAPE = (3, 23, 17)
+
+
+def pixels(shape: tuple[int, int, int] = SHAPE, dtype: Any = np.uint8) -> NDArray[Any]:
+    return np.random.default_rng(1).integers(1, 250, shape).astype(dtype)
+
+
+def write(path: Path, data: NDArray[Any] | None = None, **options: Any) -> Path:
+    data = pixels() if data is None else data
+    mask, names = options.pop("mask", None), options.pop("names", None)
+    profile = {"crs": "EPSG:2154", "transform": TRANSFORM, "driver": "GTiff"} | options
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        with rasterio.open(
+            path,
+            "w",
+            count=data.shape[0],
+            height=data.shape[1],
+            width=data.shape[2],
+            dtype=data.dtype,
+            **profile,
+        ) as dataset:
+            dataset.write(data)
+            if mask is not None:
+                dataset.write_mask(mask)
+            if names is not None:
+                dataset.descriptions = names
+    return path
+
+
+def mirrored(position: int, size: int) -> int:
+    """Walk to a position between two mirrors, one step at a time."""
+    at, step = 0, 1 if position > 0 else -1
+    for _ in range(abs(position)):
+        if size > 1:
+            if not 0 <= at + step < size:
+                step = -step
+            at += step
+    return at
+
+
+@given(start=st.integers(-90, 90), length=st.integers(0, 90), size=st.integers(1, 20))
+def test_indices_walk_to_and_fro_between_the_borders(start: int, length: int, size: int) -> None:
+    found = reflected(start, length, size)
+    assert found.tolist() == [mirrored(i, size) for i in range(start, start + length)]
+
+
+@given(size=st.integers(2, 40), before=st.integers(0, 90), after=st.integers(0, 90))
+def test_indices_are_those_of_numpys_reflection(size: int, before: int, after: int) -> None:
+    expected = np.pad(np.arange(size), (before, after), mode="reflect")
+    assert np.array_equal(reflected(-before, before + size + after, size), expected)
+
+
+@given(start=st.integers(-(10**15), 10**15), size=st.integers(1, 10**9))
+def test_indices_far_outside_lie_inside(start: int, size: int) -> None:
+    found = reflected(start, 100, size)
+    assert found.min() >= 0
+    assert found.max() < size
+
+
+def test_one_pixel_is_repeated_for_ever() -> None:
+    assert reflected(-5, 11, 1).tolist() == [0] * 11
+
+
+@pytest.fixture(scope="module")
+def holed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A raster with nodata in an asymmetric place."""
+    data = pixels()
+    data[:, 2:5, 1:9] = 0
+    return write(tmp_path_factory.mktemp("raster") / "holed.tif", data, nodata=0)
+
+
+@given(
+    row=st.integers(-60, 60),
+    col=st.integers(-60, 60),
+    height=st.integers(1, 60),
+    width=st.integers(1, 60),
+)
+def test_a_window_is_cut_from_the_whole_raster_mirrored(
+    holed: Path, row: int, col: int, height: int, width: int
+) -> None:
+    with RasterReader(holed) as reader:
+        data, valid = read_reflected(reader, row, col, height, width)
+        whole = reader.read_all()
+    pad = 130
+    padded = np.pad(whole, [(0, 0), (pad, pad), (pad, pad)], mode="reflect")
+    expected = padded[:, row + pad :, col + pad :][:, :height, :width]
+    assert np.array_equal(data, expected)
+    assert np.array_equal(valid, expected.any(axis=0))
+
+
+def test_a_raster_of_one_pixel_fills_any_window(tmp_path: Path) -> None:
+    path = write(tmp_path / "one.tif", np.array([[[7]], [[9]]], dtype=np.uint8))
+    with RasterReader(path) as reader:
+        data, valid = read_reflected(reader, -3, -2, 5, 4)
+    assert (data == np.array([7, 9])[:, None, None]).all()
+    assert data.shape == (2, 5, 4)
+    assert valid.all()
+
+
+def test_reading_gives_rows_columns_and_bands_as_stored(tmp_path: Path) -> None:
+    data = pixels()
+    with RasterReader(write(tmp_path / "a.tif", data)) as reader:
+        assert np.array_equal(reader.read(4, 2, 7, 5), data[:, 4:11, 2:7])
+        assert np.array_equal(reader.read_all(), data)
+
+
+def test_the_header_is_described(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", pixels(dtype=np.uint16), nodata=9, names=("red", None, "nir"))
+    with rasterio.open(path, "r+") as dataset:
+        dataset.update_tags(KIND="sample")
+    info = describe(path)
+    assert info.grid == Grid((23, 17), TRANSFORM, rasterio.crs.CRS.from_epsg(2154))
+    assert (info.path, info.count, info.dtype, info.nodata) == (path, 3, "uint16", 9)
+    assert info.bands == ("red", "", "nir")
+    assert info.tags["KIND"] == "sample"
+
+
+@pytest.mark.parametrize("crs", [None, LOCAL])
+def test_a_file_without_a_named_crs_gets_the_assumed_one(tmp_path: Path, crs: str | None) -> None:
+    path = write(tmp_path / "a.tif", crs=crs)
+    assert describe(path, assume_crs="EPSG:2154").grid.crs.to_epsg() == 2154
+
+
+@pytest.mark.parametrize("epsg", [4326, 32631])
+def test_a_named_crs_is_never_replaced_by_the_assumed_one(tmp_path: Path, epsg: int) -> None:
+    path = write(tmp_path / "a.tif", crs=f"EPSG:{epsg}")
+    assert describe(path, assume_crs="EPSG:2154").grid.crs.to_epsg() == epsg
+
+
+def test_a_file_without_crs_is_refused_with_the_command_that_mends_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", crs=None)
+    with pytest.raises(
+        GridError, match=r"a.tif has no CRS; .* gdal_edit.py -a_srs EPSG:NNNN a.tif"
+    ):
+        describe(path)
+
+
+def test_a_file_without_geotransform_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(GridError, match=r"a.tif has no geotransform; expected a georeferenced"):
+        describe(write(tmp_path / "a.tif", transform=None))
+
+
+@pytest.mark.parametrize(
+    "transform", [Affine(1, 1, 7e5, 1, 1, 6e6), Affine(1e300, 0, 0, 0, -1e300, 0)]
+)
+def test_a_file_off_the_earth_is_refused(tmp_path: Path, transform: Affine) -> None:
+    with pytest.raises(GridError, match="expected pixels with an area, on the Earth"):
+        describe(write(tmp_path / "a.tif", transform=transform))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gone.tif is not there; expected a GeoTIFF; check"):
+        RasterReader(tmp_path / "gone.tif")
+    with pytest.raises(DataError, match="is not there"):
+        RasterReader(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"II*\0\x08\0\0\0", b"\x89PNG\r\n\x1a\n"])
+def test_what_is_no_raster_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a.tif cannot be opened as a raster") as caught:
+        RasterReader(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"compress": "deflate"}, {"tiled": True, "blockxsize": 16}]
+)
+def test_a_truncated_file_is_refused_in_one_line_that_says_where(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    if options.get("tiled"):
+        options = options | {"blockysize": 16}
+    path = write(tmp_path / "a.tif", pixels((3, 300, 200)), **options)
+    path.write_bytes(path.read_bytes()[:70_000])
+    with RasterReader(path) as reader:
+        with pytest.raises(DataError, match="rows 0 to 300 and columns 0 to 200") as caught:
+            reader.read_all()
+        with pytest.raises(DataError, match="damaged or truncated"):
+            read_reflected(reader, -5, -5, 310, 210)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "See previous exception" not in message
+
+
+def test_pixels_are_valid_unless_all_their_bands_are_nodata(tmp_path: Path) -> None:
+    data = pixels()
+    data[:, 3, 5] = 0
+    data[1, 7, 2] = 0
+    expected = np.ones((23, 17), dtype=np.bool_)
+    expected[3, 5] = False
+    with RasterReader(write(tmp_path / "a.tif", data, nodata=0)) as reader:
+        assert np.array_equal(reader.valid(0, 0, 23, 17), expected)
+        assert np.array_equal(reader.valid(2, 4, 6, 5), expected[2:8, 4:9])
+    with RasterReader(write(tmp_path / "b.tif", data)) as reader:
+        assert reader.valid(0, 0, 23, 17).all()
+
+
+def test_not_a_number_can_be_nodata(tmp_path: Path) -> None:
+    data = pixels(dtype=np.float32)
+    data[:, 3, 5] = np.nan
+    with RasterReader(write(tmp_path / "a.tif", data, nodata=math.nan)) as reader:
+        assert np.argwhere(~reader.valid(0, 0, 23, 17)).tolist() == [[3, 5]]
+
+
+def test_a_mask_band_says_what_is_valid(tmp_path: Path) -> None:
+    mask = np.ones((23, 17), dtype=np.bool_)
+    mask[4:6, 9:] = False
+    with RasterReader(write(tmp_path / "a.tif", mask=mask)) as reader:
+        assert np.array_equal(reader.valid(0, 0, 23, 17), mask)
+        assert np.array_equal(read_reflected(reader, 1, 3, 9, 9)[1], mask[1:10, 3:12])
+
+
+def test_alpha_says_what_is_valid(tmp_path: Path) -> None:
+    data = pixels((4, 23, 17))
+    data[3] = 255
+    data[3, 4:6, 9:] = 0
+    with RasterReader(write(tmp_path / "a.tif", data, photometric="RGB", alpha="YES")) as reader:
+        assert np.array_equal(reader.valid(0, 0, 23, 17), data[3] == 255)
+
+
+def test_a_fourth_band_that_gdal_takes_for_alpha_is_data_when_it_has_a_name(tmp_path: Path) -> None:
+    data = pixels((4, 23, 17))
+    data[3, 4:6, 9:] = 0
+    path = write(tmp_path / "a.tif", data, names=("red", "green", "blue", "nir"))
+    with rasterio.open(path) as dataset:
+        assert dataset.colorinterp[3] == rasterio.enums.ColorInterp.alpha
+    with RasterReader(path) as reader:
+        assert reader.valid(0, 0, 23, 17).all()
+
+
+def test_a_reader_closes_its_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif")
+    with RasterReader(path) as reader:
+        pass
+    with pytest.raises(DataError, match="cannot be read"):
+        reader.read_all()

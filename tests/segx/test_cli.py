@@ -1,0 +1,102 @@
+import sys
+from collections.abc import Callable
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from runtime.errors import DataError
+from segx import __version__, cli
+
+Fail = Callable[[BaseException], None]
+
+
+@pytest.fixture
+def fail(monkeypatch: pytest.MonkeyPatch) -> Fail:
+    """Make ``main`` run a command that raises an error."""
+
+    def install(error: BaseException) -> None:
+        app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
+
+        @app.command()
+        def broken() -> None:
+            raise error
+
+        monkeypatch.setattr(cli, "app", app)
+        monkeypatch.setattr(sys, "argv", ["segx"])
+
+    return install
+
+
+def exit_code() -> int:
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert isinstance(stop.value.code, int)
+    return stop.value.code
+
+
+def test_an_error_of_the_user_is_one_line_and_exit_1(
+    fail: Fail, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail(DataError("found a.tif with 3 bands;\nexpected 5; add the elevation"))
+    assert exit_code() == 1
+    assert capsys.readouterr().err == (
+        "segx: found a.tif with 3 bands; expected 5; add the elevation\n"
+    )
+
+
+def test_a_missing_extra_is_one_line_and_exit_1(
+    fail: Fail, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("segx.extras.find_spec", lambda name: None)
+    fail(ModuleNotFoundError("No module named 'torch'", name="torch.nn"))
+    assert exit_code() == 1
+    assert capsys.readouterr().err == (
+        "segx: torch is not installed; it comes with the extra 'train'; "
+        "run: pip install 'segx[train]'\n"
+    )
+
+
+def test_a_missing_module_of_no_extra_keeps_its_traceback(fail: Fail) -> None:
+    fail(ModuleNotFoundError("No module named 'nowhere'", name="nowhere"))
+    with pytest.raises(ModuleNotFoundError, match="nowhere"):
+        cli.main()
+
+
+def test_a_defect_keeps_its_traceback(fail: Fail) -> None:
+    fail(ValueError("shape"))
+    with pytest.raises(ValueError, match="shape"):
+        cli.main()
+
+
+def test_an_interruption_is_one_line_and_exit_130(
+    fail: Fail, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail(KeyboardInterrupt())
+    assert exit_code() == 130
+    assert capsys.readouterr().err.endswith("segx: interrupted\n")
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_the_exit_code_of_a_command_passes(fail: Fail, code: int) -> None:
+    fail(typer.Exit(code))
+    assert exit_code() == code
+
+
+def test_wrong_usage_exits_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["segx", "no-such-command"])
+    assert exit_code() == 2
+    assert "no-such-command" in capsys.readouterr().err
+
+
+def test_the_version_is_printed() -> None:
+    assert CliRunner().invoke(cli.app, ["--version"]).output == f"segx {__version__}\n"
+
+
+@pytest.mark.parametrize("name", [name for name, _ in cli.COMMANDS])
+def test_the_help_of_every_command_shows_an_example(name: str) -> None:
+    result = CliRunner().invoke(cli.app, [name, "--help"])
+    assert result.exit_code == 0
+    assert f"Example: segx {name}" in result.output

@@ -1,0 +1,44 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.doctor import BackendFinding, Findings
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with one backend and one extra."""
+    findings = Findings(
+        machine={"system": "Linux", "processor threads": "2"},
+        backends=(
+            BackendFinding(name="openvino", usable=True, version="1.2", note="the default"),
+            BackendFinding(name="onnxruntime", usable=False, version=None, note="not installed"),
+        ),
+        writes={"segx infer": "maps/"},
+    )
+    monkeypatch.setattr("runtime.doctor.examine", lambda: findings)
+    monkeypatch.setattr("segx.extras.is_installed", lambda extra: extra == "ort")
+
+
+@pytest.mark.usefixtures("machine")
+def test_the_machine_is_shown(segx: Run, transcript: Run, tmp_path: Path) -> None:
+    result = segx("doctor", "--json", "d.json")
+    assert (result.code, result.err) == (0, "")
+    transcript("doctor", result.out)
+    found = json.loads((tmp_path / "d.json").read_text())
+    assert found["findings"]["backends"][1]["usable"] is False
+    assert found["extras"] == {"train": False, "ort": True, "export": False, "tensorrt": False}
+
+
+def test_this_machine_can_be_looked_at(segx: Run) -> None:
+    result = segx("doctor")
+    assert result.code == 0
+    assert result.complaints == []
+    assert result.out.splitlines()[-1] == "next: segx demo"
+    for name in ("openvino", "onnxruntime", "GDAL", "segx infer"):
+        assert name in result.out

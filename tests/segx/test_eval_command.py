@@ -1,0 +1,95 @@
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+Write = Callable[..., Path]
+Run = Callable[..., Any]
+
+
+def test_a_bundle_is_measured_on_a_scene(
+    segx: Run, tiny_scene: Path, tiny_bundle: Path, transcript: Run, tmp_path: Path
+) -> None:
+    result = segx("eval", tiny_bundle, tiny_scene, "--csv", "deep/m.csv", "--json", "e.json")
+    assert result.code == 0, result.err
+    transcript("eval", result.out)
+    assert result.complaints == []
+    found = json.loads((tmp_path / "e.json").read_text())
+    assert list(found["results"]) == ["scene", "along tile seams"]
+    whole = found["results"]["scene"]
+    assert set(whole["scores"]) == {"miou", "accuracy", "scored_classes", "pixels", "classes"}
+    with (tmp_path / "deep" / "m.csv").open(newline="") as stream:
+        head, *rows = list(csv.reader(stream))
+    assert head[1:] == [row[0] for row in rows]
+    counts = [[int(cell) for cell in row[1:]] for row in rows]
+    assert counts == whole["matrix"]
+    assert np.sum(counts) == whole["scores"]["pixels"] == 150 * 203
+
+
+def test_both_backends_measure_the_same(
+    segx: Run, tiny_scene: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    found = []
+    for backend in ("openvino", "onnxruntime"):
+        segx("eval", tiny_bundle, tiny_scene, "--backend", backend, "--json", f"{backend}.json")
+        found.append(json.loads((tmp_path / f"{backend}.json").read_text())["results"]["scene"])
+    assert found[0]["scores"]["accuracy"] == pytest.approx(found[1]["scores"]["accuracy"], abs=1e-4)
+
+
+def test_without_a_file_the_last_line_says_what_to_run_next(
+    segx: Run, tiny_scene: Path, tiny_bundle: Path
+) -> None:
+    result = segx("eval", tiny_bundle, tiny_scene)
+    assert result.out.splitlines()[-1] == f"next: segx infer INPUT --bundle {tiny_bundle}"
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "message"),
+    [
+        ("nowhere", "scene", "nowhere is no folder; expected a bundle or a checkpoint folder"),
+        ("nowhere.segx", "scene", "nowhere.segx has no manifest.json"),
+        ("bundle", "nowhere", "nowhere is no folder; expected a data set"),
+        ("bundle", "empty", "empty holds no IMG_*.tif"),
+    ],
+)
+def test_a_model_or_data_set_that_is_not_there_is_one_line(
+    model: str,
+    data: str,
+    message: str,
+    segx: Run,
+    tiny_scene: Path,
+    tiny_bundle: Path,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "empty").mkdir()
+    known = {"bundle": tiny_bundle, "scene": tiny_scene}
+    result = segx("eval", known.get(model, model), known.get(data, data), "--json", "e.json")
+    assert result.code == 1
+    (line,) = result.complaints
+    assert message in line
+    assert line.count(";") >= 2
+    assert not (tmp_path / "e.json").exists()
+
+
+def test_labels_of_another_grid_are_one_line(
+    segx: Run, tiny_scene: Path, tiny_bundle: Path, write_aerial: Write, tmp_path: Path
+) -> None:
+    scene = Path(shutil.copytree(tiny_scene, tmp_path / "scene"))
+    write_aerial(scene / "labels.tif", np.ones((1, 150, 200), dtype=np.uint8), bands=())
+    result = segx("eval", tiny_bundle, scene)
+    assert (result.code, len(result.complaints)) == (1, 1)
+    assert "on another grid than the aerial image" in result.err
+
+
+def test_a_file_that_cannot_be_written_is_one_line(
+    segx: Run, tiny_scene: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    result = segx("eval", tiny_bundle, tiny_scene, "--csv", "file/m.csv")
+    assert (result.code, len(result.complaints)) == (1, 1)
+    assert "file/m.csv cannot be written" in result.err

@@ -1,0 +1,217 @@
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+import exporter.export
+from exporter.accuracy import EvalData, Verdict
+from exporter.export import Exported
+from exporter.graph import GraphReport
+from exporter.options import ExportOptions
+from exporter.parity import TOLERANCES, Ledger, Row, Stage, agree
+from runtime.bundle import open_bundle
+from runtime.flair import CLASSES
+from runtime.manifest import Accuracy
+from segx.cli import app
+from segx.sample import write_flair2
+from trainkit.checkpoint import Checkpoint, Origin, save_checkpoint
+from trainkit.config import AerialBranchConfig, TrainConfig
+from trainkit.models import build
+
+CONFIG = TrainConfig(
+    name="mini",
+    aerial=(
+        AerialBranchConfig(
+            encoder="resnet18",
+            encoder_widths=(16, 24, 32, 48),
+            encoder_depths=(1, 1, 1, 1),
+            decoder_width=32,
+        ),
+    ),
+)
+
+
+@dataclass
+class Call:
+    """What the command asked for."""
+
+    checkpoint: Checkpoint
+    out: Path
+    options: ExportOptions
+    data: EvalData | None
+
+
+@pytest.fixture(scope="module")
+def flair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_flair2(
+        tmp_path_factory.mktemp("data") / "flair2", seed=1, areas=2, patches_per_side=1
+    )
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Function that writes a finished run below the working directory."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(name: str = "first", *, data: object = None, steps: int = 5) -> Path:
+        torch.manual_seed(0)
+        origin = Origin(
+            segx_version="0.1.0",
+            classes=CLASSES,
+            steps={"aerial": steps},
+            toy=False,
+            provenance={"data": data},
+            metrics={},
+        )
+        return save_checkpoint(tmp_path / "runs" / name, build(CONFIG).eval(), origin)
+
+    return write
+
+
+@pytest.fixture
+def calls(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> list[Call]:
+    """Let the command call this list, which gives back a ready bundle."""
+    made: list[Call] = []
+
+    def fake(
+        checkpoint: Checkpoint, out: Path, options: ExportOptions, *, data: Any, watch: Any
+    ) -> Exported:
+        made.append(Call(checkpoint, out, options, data))
+        watch.on_step(1, 1, "aerial.onnx written")
+        watch.on_patch(1, 1)
+        return exported(tiny_bundle)
+
+    monkeypatch.setattr(exporter.export, "export", fake)
+    return made
+
+
+def exported(path: Path, *, missed: bool = False) -> Exported:
+    bundle = open_bundle(path)
+    accuracy = Accuracy(
+        dataset="flair2",
+        split="val",
+        patches=4,
+        miou=0.4,
+        accuracy=0.6,
+        scored_classes=9,
+        iou={},
+        reference_miou=0.41 if missed else 0.4,
+        executed="openvino fp32",
+    )
+    graphs = tuple(
+        GraphReport(spec=part, nodes=7, size_mib=0.5, found_precision="fp32", note="simplified")
+        for part in bundle.manifest.parts
+    )
+    ones = {"z": torch.ones(1, 2, 3, 3).numpy()}
+    row = Row(part="aerial", sample="a", agreement=agree(ones, ones), misses=())
+    stage = Stage(
+        reference="PyTorch", candidate="ONNX Runtime", tolerance=TOLERANCES["fp32"], rows=(row,)
+    )
+    return Exported(
+        bundle=replace(bundle, manifest=replace(bundle.manifest, accuracy=accuracy)),
+        graphs=graphs,
+        ledger=Ledger(source="data", samples=("a",), stages=(stage,)),
+        verdict=Verdict(verified=not missed, missed=missed, text="the verdict"),
+    )
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["export", *map(str, arguments)])
+
+
+def test_the_newest_run_is_exported_under_the_name_of_its_config(
+    run: Callable[..., Path], calls: list[Call]
+) -> None:
+    run("first")
+    newest = run("second")
+    result = invoke()
+    assert result.exit_code == 0, result.output
+    assert calls[0].checkpoint.path == newest
+    assert calls[0].out == Path("bundles/mini-fp32.segx")
+    assert calls[0].options.precision == "fp32"
+    assert calls[0].data is None
+    assert "the newest finished run below this folder" in result.stdout
+    assert "data: none" in result.stdout
+
+
+def test_without_a_run_the_command_says_how_to_make_one(
+    run: Callable[..., Path], calls: list[Call]
+) -> None:
+    result = invoke()
+    assert "made by `segx train`" in str(result.exception)
+    assert calls == []
+
+
+def test_the_data_of_the_training_are_measured_on_while_they_are_there(
+    run: Callable[..., Path], calls: list[Call], flair: Path
+) -> None:
+    path = run(data={"path": str(flair), "fingerprint": "other"})
+    result = invoke(path)
+    assert result.exit_code == 0, result.output
+    data = calls[0].data
+    assert data is not None
+    assert (data.dataset.root, data.split, data.limit) == (flair, "val", 200)
+    assert "the data it was trained on, whose files have changed since; 1 of 1" in result.stdout
+
+
+def test_named_data_and_a_limit_are_taken(
+    run: Callable[..., Path], calls: list[Call], flair: Path
+) -> None:
+    result = invoke(run(), "--eval", flair, "--eval-patches", 3, "--out", "x.segx")
+    assert result.exit_code == 0, result.output
+    assert calls[0].data is not None
+    assert calls[0].data.limit == 3
+    assert calls[0].out == Path("x.segx")
+
+
+def test_the_result_is_shown_as_tables_and_the_last_line_names_the_bundle(
+    run: Callable[..., Path], calls: list[Call], tmp_path: Path
+) -> None:
+    result = invoke(run(), "--json", tmp_path / "found.json", "--out", "x.segx")
+    lines = result.stdout.splitlines()
+    assert lines[-1] == "wrote x.segx; next: segx infer INPUT --bundle x.segx"
+    assert lines[-2] == "the verdict"
+    assert any(line.split()[:3] == ["part", "file", "nodes"] for line in lines)
+    assert any("mIoU of 9 classes" in line and "+0.0000" in line for line in lines)
+    assert any(line.startswith("parity") for line in lines)
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["verdict"] == "made for tests"
+    assert found["accuracy"]["miou"] == 0.4
+    assert [part["found_precision"] for part in found["parts"]] == ["fp32"] * 4
+
+
+def test_a_missed_gate_is_exit_3_with_everything_shown(
+    run: Callable[..., Path],
+    calls: list[Call],
+    tiny_bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    missed = exported(tiny_bundle, missed=True)
+    monkeypatch.setattr(exporter.export, "export", lambda *args, **kwargs: missed)
+    result = invoke(run(), "--out", "x.segx")
+    assert result.exit_code == 3
+    assert result.stdout.splitlines()[-1].startswith("wrote x.segx")
+    assert "-1.0000  +-0.05   no" in result.stdout
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8", "best"])
+def test_another_precision_is_wrong_usage(
+    precision: str, run: Callable[..., Path], calls: list[Call]
+) -> None:
+    assert invoke(run(), "--precision", precision).exit_code == 2
+    assert calls == []
+
+
+def test_a_checkpoint_becomes_a_verified_bundle(run: Callable[..., Path], flair: Path) -> None:
+    result = invoke(run(), "--eval", flair)
+    assert result.exit_code == 0, result.output
+    bundle = open_bundle(Path("bundles/mini-fp32.segx"))
+    assert bundle.manifest.verified
+    assert bundle.manifest.aerial.tile_size == 512
+    assert bundle.manifest.accuracy is not None
+    assert bundle.manifest.accuracy.patches == 1

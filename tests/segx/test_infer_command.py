@@ -1,0 +1,248 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import rasterio.shutil
+from affine import Affine
+
+Write = Callable[..., Path]
+Run = Callable[..., Any]
+Break = Callable[[Path, Path], None]
+
+
+@pytest.fixture
+def scene(tiny_scene: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny scene, to be damaged."""
+    return Path(shutil.copytree(tiny_scene, tmp_path / "scene"))
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny bundle, to be damaged."""
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "tiny.segx"))
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*")) if folder.is_dir() else []
+
+
+def test_a_scene_becomes_a_map_and_a_report(
+    segx: Run, scene: Path, bundle: Path, transcript: Run, tmp_path: Path
+) -> None:
+    result = segx("infer", scene)
+    assert result.code == 0, result.err
+    transcript("infer", result.out)
+    assert result.complaints == []
+    assert files(tmp_path / "maps") == ["aerial_landcover.tif", "report.json"]
+    report = json.loads((tmp_path / "maps" / "report.json").read_text())
+    assert report["outputs"] == ["maps/aerial_landcover.tif"]
+    assert report["segx_version"]
+
+
+def test_every_output_can_be_asked_for(
+    segx: Run, scene: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    arguments = ["--bundle", tiny_bundle, "--out", "o", "--json", "copy/r.json", "--threads", 1]
+    arguments += ["--confidence", "--probabilities", "--backend", "onnxruntime"]
+    result = segx("infer", scene / "aerial.tif", "--satellite", scene / "sentinel2", *arguments)
+    assert result.code == 0, result.err
+    assert files(tmp_path / "o") == [
+        "aerial_confidence.tif",
+        "aerial_landcover.tif",
+        "aerial_probabilities.tif",
+        "report.json",
+    ]
+    assert (tmp_path / "copy" / "r.json").read_text() == (tmp_path / "o/report.json").read_text()
+    assert "backend: onnxruntime on CPU, fp32 (asked for)" in result.out
+    with rasterio.open(tmp_path / "o" / "aerial_landcover.tif") as dataset:
+        assert dataset.tags()["SEGX_VERSION"]
+
+
+def test_a_model_of_one_input_says_nothing_of_satellites(
+    segx: Run, scene: Path, write_bundle: Write, tmp_path: Path
+) -> None:
+    shutil.rmtree(scene / "sentinel2")
+    alone = write_bundle(tmp_path / "alone.segx", satellite=False)
+    result = segx("infer", scene, "--bundle", alone)
+    assert result.code == 0, result.err
+    assert "Sentinel" not in result.out
+    assert json.loads((tmp_path / "maps" / "report.json").read_text())["satellite"] is None
+
+
+def test_an_unverified_bundle_runs_only_when_named_and_says_so(
+    segx: Run, scene: Path, write_bundle: Write, tmp_path: Path
+) -> None:
+    made = write_bundle(tmp_path / "new.segx", verified=False, verdict="never measured")
+    refused = segx("infer", scene)
+    assert refused.code == 1
+    assert refused.complaints == [
+        "segx: no verified bundle lies below this folder; expected one made by `segx export`; "
+        "name one with --bundle"
+    ]
+    named = segx("infer", scene, "--bundle", made)
+    assert named.code == 0, named.err
+    assert "bundle: not verified (never measured)" in named.out
+
+
+def test_a_toy_refuses_real_imagery(
+    segx: Run, scene: Path, write_bundle: Write, tmp_path: Path
+) -> None:
+    model = {"config": "toy", "parameters": 1, "steps": 1, "toy": True}
+    toy = write_bundle(tmp_path / "toy.segx", model=model)
+    refused = segx("infer", scene, "--bundle", toy)
+    assert (refused.code, len(refused.complaints)) == (1, 1)
+    assert "pass --toy-ok" in refused.err
+    assert segx("infer", scene, "--bundle", toy, "--toy-ok").code == 0
+
+
+# Inputs that cannot be mapped: one line, exit 1, and no map.
+
+
+def no_series(scene: Path, bundle: Path) -> None:
+    shutil.rmtree(scene / "sentinel2")
+
+
+def empty_series(scene: Path, bundle: Path) -> None:
+    for path in (scene / "sentinel2").iterdir():
+        with rasterio.open(path, "r+") as dataset:
+            dataset.write(np.zeros((10, 40, 40), dtype=np.uint16))
+
+
+def cut_series(scene: Path, bundle: Path) -> None:
+    halve(scene / "sentinel2" / "S2_20210420.tif")
+
+
+def cut_aerial(scene: Path, bundle: Path) -> None:
+    halve(scene / "aerial.tif")
+
+
+def cut_aerial_tiles(scene: Path, bundle: Path) -> None:
+    rasterio.shutil.copy(scene / "aerial.tif", scene / "cog.tif", driver="COG", BLOCKSIZE=128)
+    halve((scene / "cog.tif").rename(scene / "aerial.tif"))
+
+
+def halve(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def rewrite(scene: Path, **changes: Any) -> None:
+    path = scene / "aerial.tif"
+    with rasterio.open(path) as dataset:
+        pixels, profile = dataset.read(), dataset.profile
+    profile.update(changes)
+    pixels = pixels[: profile["count"]].astype(profile["dtype"])
+    path.unlink()
+    with rasterio.open(path, "w", **profile) as dataset:
+        dataset.write(pixels)
+
+
+def three_bands(scene: Path, bundle: Path) -> None:
+    rewrite(scene, count=3)
+
+
+def sixteen_bits(scene: Path, bundle: Path) -> None:
+    rewrite(scene, dtype="uint16")
+
+
+def no_crs(scene: Path, bundle: Path) -> None:
+    rewrite(scene, crs=None)
+
+
+def coarse(scene: Path, bundle: Path) -> None:
+    rewrite(scene, transform=Affine(0.5, 0, 861_904.6, 0, -0.5, 6_523_377.2))
+
+
+def elsewhere(scene: Path, bundle: Path) -> None:
+    rewrite(scene, transform=Affine(0.2, 0, 200_000.0, 0, -0.2, 6_523_377.2))
+
+
+def no_input(scene: Path, bundle: Path) -> None:
+    shutil.rmtree(scene)
+
+
+def no_images(scene: Path, bundle: Path) -> None:
+    (scene / "aerial.tif").unlink()
+    (scene / "labels.tif").unlink()
+
+
+def text_as_image(scene: Path, bundle: Path) -> None:
+    (scene / "aerial.tif").write_text("no image")
+
+
+def no_bundle(scene: Path, bundle: Path) -> None:
+    shutil.rmtree(bundle)
+
+
+def changed_part(scene: Path, bundle: Path) -> None:
+    with (bundle / "fusion.onnx").open("ab") as stream:
+        stream.write(b"0")
+
+
+def manifest_text(scene: Path, bundle: Path) -> None:
+    (bundle / "manifest.json").write_text("no JSON")
+
+
+def later_manifest(scene: Path, bundle: Path) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    (bundle / "manifest.json").write_text(json.dumps({**manifest, "format_version": "2.0"}))
+
+
+def out_is_a_file(scene: Path, bundle: Path) -> None:
+    (scene.parent / "out").write_text("")
+
+
+BAD: dict[Break, str] = {
+    no_series: "scene/sentinel2 is not there",
+    empty_series: "none of the 4 Sentinel-2 dates has data here",
+    cut_series: "S2_20210420.tif cannot be",
+    cut_aerial: "aerial.tif cannot be",
+    cut_aerial_tiles: "aerial.tif cannot be read at rows",
+    three_bands: "aerial.tif holds 3 unnamed bands",
+    sixteen_bits: "aerial.tif is uint16",
+    no_crs: "aerial.tif has no CRS",
+    coarse: "aerial.tif has 0.500 m per pixel",
+    elsewhere: "do not overlap",
+    no_input: "scene is not there",
+    no_images: "scene holds no GeoTIFF",
+    text_as_image: "aerial.tif cannot be opened as a raster",
+    no_bundle: "tiny.segx has no manifest.json",
+    changed_part: "fusion.onnx has sha256",
+    manifest_text: "manifest.json cannot be read as JSON",
+    later_manifest: "has format_version 2.0",
+    out_is_a_file: "aerial_landcover.tif cannot be written",
+}
+
+
+@pytest.mark.parametrize("damage", BAD, ids=lambda damage: damage.__name__)
+def test_a_bad_input_is_one_line_and_leaves_no_map(
+    damage: Break, segx: Run, scene: Path, bundle: Path, tmp_path: Path
+) -> None:
+    damage(scene, bundle)
+    result = segx("infer", scene, "--bundle", bundle, "--out", "out", "--confidence")
+    assert result.code == 1
+    (line,) = result.complaints
+    assert line.startswith("segx: ")
+    assert BAD[damage] in line
+    assert line.count(";") >= 2, "found; expected; remedy"
+    assert files(tmp_path / "out") == []
+
+
+WRONG = (["--backend", "abacus"], ["--threads", "0"], ["--zenith"], ["--out"])
+
+
+@pytest.mark.parametrize("arguments", WRONG, ids=" ".join)
+def test_wrong_use_exits_2(arguments: list[str], segx: Run, scene: Path, tmp_path: Path) -> None:
+    result = segx("infer", scene, *arguments)
+    assert result.code == 2
+    assert arguments[0] in result.err
+    assert not (tmp_path / "maps").exists()
+
+
+def test_an_input_is_asked_for(segx: Run) -> None:
+    assert segx("infer").code == 2

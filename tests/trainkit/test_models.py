@@ -1,0 +1,344 @@
+"""What every model keeps to: sizes, gradients, independence of batch neighbours, export."""
+
+import dataclasses
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+
+from runtime.errors import CheckpointError, ConfigError
+from trainkit.config import (
+    AerialBranchConfig,
+    AugmentConfig,
+    FusionConfig,
+    InputConfig,
+    OptimConfig,
+    SatelliteBranchConfig,
+    TrainConfig,
+    TrainingConfig,
+    load,
+)
+from trainkit.models import AerialBranch, LandCoverModel, Part, SatelliteBranch, build
+from trainkit.models.encoder import Encoder, widen_stem
+from trainkit.models.unetformer import (
+    FeatureRefinement,
+    GlobalLocalBlock,
+    UNetFormerDecoder,
+    WeightedFusion,
+    WindowAttention,
+    class_head,
+)
+
+TILE, WINDOW, K = 256, 16, 5
+
+RESNET = AerialBranchConfig(
+    encoder="resnet18",
+    encoder_widths=(8, 12, 16, 24),
+    encoder_depths=(1, 1, 1, 1),
+    decoder_width=16,
+)
+CONVNEXT = AerialBranchConfig(
+    encoder="convnext_atto",
+    encoder_widths=(8, 12, 16, 24),
+    encoder_depths=(1, 1, 1, 1),
+    decoder_width=16,
+    auxiliary=False,
+)
+SATELLITE = SatelliteBranchConfig(
+    encoder_widths=(8, 8, 16, 16), decoder_widths=(8, 8, 16, 16), n_head=4, d_model=16
+)
+
+
+def _config(
+    aerial: tuple[AerialBranchConfig, ...] = (), satellite: SatelliteBranchConfig | None = None
+) -> TrainConfig:
+    return TrainConfig(
+        name="test",
+        num_classes=K,
+        input=InputConfig(tile_size=TILE, satellite_window=WINDOW),
+        aerial=aerial,
+        satellite=satellite,
+        fusion=FusionConfig(),
+        training=TrainingConfig(aerial=OptimConfig(crop_px=TILE), augment=AugmentConfig()),
+    )
+
+
+CONFIGS = {
+    "dual": _config((RESNET,), SATELLITE),
+    "two aerial": _config((RESNET, CONVNEXT), SATELLITE),
+    "aerial alone": _config((RESNET,)),
+    "satellite alone": _config((), dataclasses.replace(SATELLITE, temporal_norm="masked")),
+}
+
+
+@pytest.fixture(params=CONFIGS, name="model")
+def _model(request: pytest.FixtureRequest) -> LandCoverModel:
+    torch.manual_seed(2)
+    return build(CONFIGS[request.param])
+
+
+def _feed(model: LandCoverModel, batch: int) -> dict[str, Tensor]:
+    feed: dict[str, Tensor] = {}
+    for part in model.parts():
+        if part.role != "fusion":
+            feed |= part.example(batch=batch)
+    return feed
+
+
+def _parameters(module: nn.Module | None) -> int:
+    return 0 if module is None else sum(p.numel() for p in module.parameters())
+
+
+@torch.no_grad()
+def test_logits_are_finite_and_cover_the_tile(model: LandCoverModel) -> None:
+    logits = model.eval()(_feed(model, 2))
+    assert logits.shape == (2, K, TILE, TILE)
+    assert logits.dtype == torch.float32
+    assert torch.isfinite(logits).all()
+
+
+@torch.no_grad()
+def test_a_batch_of_two_equals_two_batches_of_one(model: LandCoverModel) -> None:
+    model.eval()
+    feed = _feed(model, 2)
+    both = model(feed)
+    for i in range(2):
+        alone = model({name: tensor[i : i + 1] for name, tensor in feed.items()})
+        torch.testing.assert_close(alone, both[i : i + 1], atol=1e-5, rtol=1e-5)
+
+
+def test_training_reaches_every_parameter(model: LandCoverModel) -> None:
+    feed = _feed(model.train(), 2)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        # Residual branches start at exactly zero, and a gate of one unit may start switched off.
+        for parameter in model.parameters():
+            parameter.add_(torch.rand(parameter.shape, generator=generator), alpha=0.2)
+    found: list[Tensor] = []
+    for name, branch in model.branches.items():
+        if isinstance(branch, AerialBranch):
+            found += [item for item in branch.forward_train(feed["aerial"]) if item is not None]
+        else:
+            found.append(model.branch_logits(name, feed))
+    # A weighted sum: the plain sum of normalised maps has no gradient.
+    sums = [(z * torch.randn(z.shape, generator=generator)).sum() for z in found]
+    torch.autograd.backward(sums)
+    silent = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.grad is None or not parameter.grad.abs().sum() > 0
+    ]
+    assert silent == []
+
+
+@torch.no_grad()
+def test_parts_in_order_give_what_the_whole_model_gives(model: LandCoverModel) -> None:
+    feed = _feed(model.eval(), 2)
+    logits = model(feed)
+    values = dict(feed)
+    for part in model.parts():
+        outputs = part.module(*(values[spec.name] for spec in part.inputs))
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        for spec, tensor in zip(part.outputs, outputs, strict=True):
+            assert (tensor.dtype, tuple(tensor.shape)) == (spec.dtype, (2, *spec.shape))
+            values[spec.name] = tensor
+    probability = torch.softmax(logits, dim=1)
+    torch.testing.assert_close(values["probabilities"], probability)
+    assert torch.equal(values["classes"], logits.argmax(dim=1).byte())
+    assert torch.equal(values["confidence"], (254 * probability.amax(dim=1)).round().byte())
+
+
+def test_parts_are_named_by_their_branch() -> None:
+    parts = build(CONFIGS["two aerial"]).parts()
+    assert [part.name for part in parts] == [
+        "aerial",
+        "aerial_2",
+        "satellite",
+        "fusion",
+        "fusion_probabilities",
+    ]
+    assert [spec.name for spec in parts[1].inputs] == ["aerial"]
+    assert [spec.name for spec in parts[3].inputs] == [
+        "aerial_logits",
+        "aerial_2_logits",
+        "satellite_logits",
+    ]
+
+
+@pytest.mark.parametrize(("side", "valid"), [(200, 256), (257, 512), (520, 768)])
+def test_a_wrong_size_is_refused_with_the_next_valid_one(side: int, valid: int) -> None:
+    branch = build(CONFIGS["aerial alone"]).branches["aerial"]
+    image = torch.zeros(1, 5, TILE, side, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=f"256 x {side} px.*next valid size is {valid}"):
+        branch(image)
+
+
+def test_an_encoder_of_fixed_size_names_that_size() -> None:
+    config = AerialBranchConfig(encoder="maxvit_rmlp_pico_rw_256", decoder_width=16)
+    branch = AerialBranch(config, InputConfig(tile_size=256), K)
+    with pytest.raises(ValueError, match="must be exactly 256; the next valid size is 256"):
+        branch(torch.zeros(1, 5, 512, 512, dtype=torch.uint8))
+
+
+@torch.no_grad()
+def test_images_are_normalised_band_by_band_inside_the_branch() -> None:
+    config = dataclasses.replace(CONFIGS["aerial alone"].input, aerial_mean=(1, 2, 3, 4, 5))
+    branch = AerialBranch(RESNET, config, K)
+    image = torch.randint(0, 256, (1, 5, TILE, TILE), dtype=torch.uint8)
+    mean, std = (torch.tensor(v).view(1, 5, 1, 1) for v in (config.aerial_mean, config.aerial_std))
+    torch.testing.assert_close(branch._normalise(image), (image.float() - mean) / std)
+
+
+def test_satellite_parameters_are_those_of_the_original_with_its_own_head() -> None:
+    flair = SatelliteBranchConfig(head="original")
+    assert _parameters(SatelliteBranch(flair, 10, 13)) == 2_284_199
+    pastis = SatelliteBranchConfig(
+        encoder_widths=(64, 64, 64, 128), decoder_widths=(32, 32, 64, 128), head="original"
+    )
+    assert _parameters(SatelliteBranch(pastis, 10, 20)) == 1_087_260
+    branch = SatelliteBranch(flair, 10, 13)
+    assert _parameters(branch.utae.enter) == 43_008
+    assert _parameters(branch.utae.down) == 985_728
+    assert _parameters(branch.utae.attention) == 83_200
+    assert _parameters(branch.utae.up) == 1_149_952
+    assert _parameters(branch.head) == 22_311
+
+
+@pytest.mark.parametrize(("auxiliary", "count"), [(True, 549_278), (False, 511_454)])
+def test_decoder_parameters_are_the_original_s(auxiliary: bool, count: int) -> None:
+    widths = (64, 128, 256, 512)
+    decoder = UNetFormerDecoder(widths, width=64, num_classes=13, auxiliary=auxiliary)
+    assert _parameters(decoder) == count
+
+
+def test_decoder_blocks_have_the_parameters_of_the_original_s() -> None:
+    assert _parameters(GlobalLocalBlock(64)) == 96_968
+    assert _parameters(WeightedFusion(256, 64)) == 53_378
+    assert _parameters(FeatureRefinement(64, 64)) == 51_266
+    assert _parameters(class_head(64, 13, 0.1)) == 37_824
+
+
+def test_the_paper_s_aerial_branch_has_its_parameters_with_the_auxiliary_head() -> None:
+    config = load("unetformer")
+    random = dataclasses.replace(config.aerial[0], pretrained="")
+    with torch.device("meta"):
+        branch = AerialBranch(random, config.input, config.num_classes)
+    assert _parameters(branch.encoder) == 30_274_056
+    assert _parameters(branch) == 30_823_334
+    assert branch.encoder.widths == (64, 128, 256, 512)
+
+
+@torch.no_grad()
+def test_attention_stays_within_its_window() -> None:
+    attention = WindowAttention(16).eval()
+    image = torch.randn(1, 16, 16, 24)
+    changed = image.clone()
+    changed[:, :, 3, 17] += 1.0
+    moved = (attention(changed) - attention(image)).abs().amax(dim=1)[0] > 1e-7
+    assert moved[:8, 16:].all()
+    assert not moved[8:].any()
+    assert not moved[:, :16].any()
+
+
+@torch.no_grad()
+def test_window_attention_is_softmax_of_scaled_products_plus_a_bias_per_offset() -> None:
+    attention = WindowAttention(16).eval()
+    image = torch.randn(1, 16, 8, 8)
+    query, key, value = attention.qkv(image).view(3, 8, 2, 64)
+    out = torch.empty(8, 2, 64)
+    for head in range(8):
+        bias = torch.empty(64, 64)
+        for a in range(64):
+            for b in range(64):
+                down, across = a // 8 - b // 8 + 7, a % 8 - b % 8 + 7
+                bias[a, b] = attention.bias[15 * down + across, head]
+        weights = torch.softmax(query[head].T @ key[head] / 2**0.5 + bias, dim=-1)
+        out[head] = value[head] @ weights.T
+    torch.testing.assert_close(attention(image)[0], out.view(16, 8, 8), atol=1e-5, rtol=1e-5)
+
+
+def test_a_widened_stem_keeps_what_it_knew_of_red_green_and_blue() -> None:
+    convolution = nn.Conv2d(3, 4, 3, padding=1)
+    stem = nn.Sequential(convolution)
+    image = torch.randn(1, 5, 6, 6)
+    image[:, 3:] = 0
+    with torch.no_grad():
+        before = stem(image[:, :3])
+        widen_stem(stem, 5)
+        torch.testing.assert_close(stem(image), before)
+        assert convolution.weight[:, 3:].abs().min() > 0
+
+
+def test_pretrained_weights_are_read_from_a_file(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    source = Encoder(RESNET, 3, TILE)
+    path = tmp_path / "weights.pth"
+    torch.save(source.backbone.state_dict(), path)
+    torch.manual_seed(1)
+    config = dataclasses.replace(RESNET, pretrained=str(path), freeze_encoder=True)
+    branch = AerialBranch(config, InputConfig(tile_size=TILE), K)
+    stem = branch.encoder.backbone.conv1.weight
+    assert stem.shape[1] == 5
+    torch.testing.assert_close(stem[:, :3], source.backbone.conv1.weight)
+    assert not any(p.requires_grad for p in branch.encoder.parameters())
+
+
+def test_missing_weights_and_unknown_encoders_are_named(tmp_path: Path) -> None:
+    absent = dataclasses.replace(RESNET, pretrained=str(tmp_path / "absent.pth"))
+    with pytest.raises(CheckpointError, match=r"no weights at .*absent\.pth"):
+        Encoder(absent, 5, TILE)
+    damaged = tmp_path / "damaged.pth"
+    damaged.write_bytes(b"not weights")
+    with pytest.raises(CheckpointError, match=r"no pretrained weights for resnet18"):
+        Encoder(dataclasses.replace(RESNET, pretrained=str(damaged)), 5, TILE)
+    with pytest.raises(ConfigError, match="timm has no encoder 'resnet81'"):
+        Encoder(AerialBranchConfig(encoder="resnet81"), 5, TILE)
+    with pytest.raises(ConfigError, match="has fixed widths and depths"):
+        Encoder(AerialBranchConfig(encoder="regnety_002", encoder_widths=(1, 2, 3, 4)), 5, TILE)
+    with pytest.raises(ConfigError, match="expected also"):
+        Encoder(AerialBranchConfig(encoder="test_vit"), 5, TILE)
+
+
+def _export(part: Part, path: Path) -> onnx.ModelProto:
+    arguments = tuple(part.example().values())
+    batch = tuple({0: torch.export.Dim("batch")} for _ in arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        program = torch.onnx.export(
+            part.module,
+            arguments,
+            dynamo=True,
+            opset_version=20,
+            dynamic_shapes=(batch,) if part.role == "fusion" else batch,
+            input_names=[spec.name for spec in part.inputs],
+            output_names=[spec.name for spec in part.outputs],
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    program.save(path)
+    return onnx.load(path)
+
+
+def test_every_part_exports_without_control_flow_and_equals_eager(tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    model = build(CONFIGS["dual"]).eval()
+    for part in model.parts():
+        path = tmp_path / f"{part.name}.onnx"
+        graph = _export(part, path).graph
+        assert not {node.op_type for node in graph.node} & {"NonZero", "If", "Loop"}
+        if part.role == "aerial":
+            assert graph.node[0].op_type == "Cast"
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        feed = part.example(batch=3, seed=9)
+        found = session.run(None, {name: tensor.numpy() for name, tensor in feed.items()})
+        with torch.no_grad():
+            expected = part.module(*feed.values())
+        expected = expected if isinstance(expected, tuple) else (expected,)
+        for left, right in zip(found, expected, strict=True):
+            np.testing.assert_allclose(left, right.numpy(), atol=1e-4, rtol=1e-4)

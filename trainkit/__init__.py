@@ -1,0 +1,1 @@
+"""Data sources to checkpoint: configs, models, losses and training. The packages' only torch."""

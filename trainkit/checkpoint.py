@@ -1,0 +1,284 @@
+"""Checkpoints: folders that hold a trained model and where it comes from.
+
+    RUN/model.safetensors    weights of all branches and of the fusion
+    RUN/config.json          the configuration
+    RUN/checkpoint.json      classes, provenance, scores, hashes of the other two; written last
+
+Nothing in a checkpoint is ever unpickled: a pickle can run code when it is opened.
+"""
+
+import datetime
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+
+from runtime.bundle import folders_with, sha256_of
+from runtime.card import ModelCard
+from runtime.classes import LandCoverClass
+from runtime.errors import CheckpointError
+from runtime.jsonfile import write_json
+from runtime.schema import parse, to_dict
+
+from .config import TrainConfig
+from .inputs import aerial_spec, satellite_spec
+from .models import LandCoverModel, build
+
+CHECKPOINT_NAME, WEIGHTS_NAME, CONFIG_NAME = "checkpoint.json", "model.safetensors", "config.json"
+
+FORMAT_MAJOR = 1
+FORMAT_VERSION = f"{FORMAT_MAJOR}.0"
+
+PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl"})
+PICKLE_STARTS = (b"PK\x03\x04", b"\x80")
+"""First bytes of PyTorch's archives and of bare pickles."""
+
+HEADER_AT = 8
+"""Where the header of safetensors begins, with a brace; before it stands its length, which may
+happen to begin like a pickle."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointInfo:
+    """What `checkpoint.json` says."""
+
+    format_version: str
+    created: str
+    """UTC, ISO 8601."""
+    segx_version: str
+    config: str
+    """Name of the configuration."""
+    classes: tuple[LandCoverClass, ...]
+    branches: tuple[str, ...]
+    fusion_weights: tuple[tuple[float, ...], ...]
+    """Weight of each branch for each class, in the order of `branches`."""
+    steps: dict[str, int]
+    """Steps of the optimizer by branch; 0: the weights are random."""
+    parameters: int
+    files: dict[str, str]
+    """sha256 of the other files, by name."""
+    toy: bool
+    """Trained on generated imagery only."""
+    provenance: dict[str, object]
+    """Data, seed, versions and options of the training."""
+    metrics: dict[str, object]
+    """Scores of the branches and of their fusion."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """An opened checkpoint."""
+
+    path: Path
+    model: LandCoverModel
+    """In evaluation mode, on the CPU."""
+    config: TrainConfig
+    info: CheckpointInfo
+
+    @property
+    def classes(self) -> tuple[LandCoverClass, ...]:
+        """Classes by index."""
+        return self.info.classes
+
+    @property
+    def card(self) -> ModelCard:
+        """What inference and evaluation must know of the model."""
+        return ModelCard(
+            name=self.info.config,
+            sha256=self.info.files[WEIGHTS_NAME],
+            verified=False,
+            toy=self.info.toy,
+            aerial=aerial_spec(self.config),
+            satellite=satellite_spec(self.config),
+            classes=self.classes,
+        )
+
+
+def utc_now() -> str:
+    """Give the time as checkpoints hold it."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="microseconds")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a model comes from."""
+
+    segx_version: str
+    classes: tuple[LandCoverClass, ...]
+    steps: dict[str, int]
+    toy: bool
+    provenance: dict[str, object]
+    metrics: dict[str, object]
+
+
+def save_checkpoint(folder: Path, model: LandCoverModel, origin: Origin) -> Path:
+    """Write a model into a folder, which is a checkpoint once this is done.
+
+    Args:
+        folder: The run's folder; other files in it stay.
+        model: The model with its fusion weights.
+        origin: Where it comes from.
+
+    Returns:
+        `folder`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CHECKPOINT_NAME).unlink(missing_ok=True)
+    config = model.config
+    state = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
+    part = folder / f"{WEIGHTS_NAME}.part"
+    part.write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
+    part.replace(folder / WEIGHTS_NAME)
+    write_json(folder / CONFIG_NAME, to_dict(config))
+    info = CheckpointInfo(
+        format_version=FORMAT_VERSION,
+        created=utc_now(),
+        config=config.name,
+        branches=model.branch_names,
+        fusion_weights=tuple(
+            tuple(round(float(w), 6) for w in row) for row in model.fusion.weights.cpu()
+        ),
+        parameters=sum(weight.numel() for weight in model.parameters()),
+        files={name: sha256_of(folder / name) for name in (WEIGHTS_NAME, CONFIG_NAME)},
+        segx_version=origin.segx_version,
+        classes=origin.classes,
+        steps=origin.steps,
+        toy=origin.toy,
+        provenance=origin.provenance,
+        metrics=origin.metrics,
+    )
+    write_json(folder / CHECKPOINT_NAME, info)
+    return folder
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Open a checkpoint.
+
+    Raises:
+        CheckpointError: If it is unfinished, changed, damaged, of another kind, or a pickle.
+    """
+    _refuse_pickle(path)
+    info = read_info(path)
+    for name in (WEIGHTS_NAME, CONFIG_NAME):
+        _check_file(path, name, info)
+    config = read_config(path)
+    model = build_empty(config)
+    _load_weights(model, path / WEIGHTS_NAME)
+    return Checkpoint(path=path, model=model.eval(), config=config, info=info)
+
+
+def build_empty(config: TrainConfig) -> LandCoverModel:
+    """Build a config's model with random weights, without fetching pretrained ones."""
+    aerial = tuple(replace(branch, pretrained="") for branch in config.aerial)
+    return build(replace(config, aerial=aerial))
+
+
+def read_info(path: Path) -> CheckpointInfo:
+    """Read what a checkpoint says of itself, without looking at its weights.
+
+    Raises:
+        CheckpointError: If it is no checkpoint, or one that cannot be read here.
+    """
+    file = path / CHECKPOINT_NAME
+    if not file.is_file():
+        raise CheckpointError(
+            f"{path} has no {CHECKPOINT_NAME}; expected the folder of a finished training; make "
+            f"one with `segx train`, or finish this one with `segx train --resume {path}`"
+        )
+    data = _read_json(file)
+    version = data.get("format_version")
+    if not isinstance(version, str) or version.split(".")[0] != str(FORMAT_MAJOR):
+        raise CheckpointError(
+            f"{file} has format_version {version!r}; this segx reads {FORMAT_MAJOR}.x; "
+            "use the version of segx that wrote it"
+        )
+    return parse(CheckpointInfo, data, where=str(file), unknown="ignore", error=CheckpointError)
+
+
+def read_config(path: Path) -> TrainConfig:
+    """Read the configuration of a run's folder.
+
+    Raises:
+        CheckpointError: If it is missing or damaged.
+    """
+    file = path / CONFIG_NAME
+    return parse(TrainConfig, _read_json(file), where=str(file), error=CheckpointError)
+
+
+def newest_checkpoint(root: Path) -> Path | None:
+    """Find the checkpoint below a folder that was written last, by its own account."""
+    newest: tuple[str, str] | None = None
+    for folder in folders_with(root, CHECKPOINT_NAME):
+        try:
+            created = read_info(folder).created
+        except CheckpointError:
+            continue
+        newest = max(newest or ("", ""), (created, str(folder)))
+    return Path(newest[1]) if newest else None
+
+
+def _read_json(file: Path) -> Mapping[str, Any]:
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{file} cannot be read as JSON ({error}); expected a file that training wrote; "
+            "restore it or train again"
+        ) from error
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{file} holds no table; expected a file of a checkpoint; restore it")
+    return data
+
+
+def _refuse_pickle(path: Path) -> None:
+    weights = path if path.is_file() else path / WEIGHTS_NAME
+    is_pickle = path.suffix in PICKLE_SUFFIXES or _starts_like_pickle(weights)
+    if path.is_file() or (weights.is_file() and is_pickle):
+        kind = "a pickle, which can run code when it is opened" if is_pickle else "a file"
+        raise CheckpointError(
+            f"{weights} is {kind}; expected a checkpoint folder with {WEIGHTS_NAME}; "
+            "give the folder that `segx train` wrote"
+        )
+
+
+def _starts_like_pickle(file: Path) -> bool:
+    if not file.is_file():
+        return False
+    with file.open("rb") as stream:
+        start = stream.read(HEADER_AT + 1)
+    return start.startswith(PICKLE_STARTS) and start[HEADER_AT:] != b"{"
+
+
+def _check_file(folder: Path, name: str, info: CheckpointInfo) -> None:
+    file = folder / name
+    if name not in info.files or not file.is_file():
+        where = file if name in info.files else f"the sha256 of {name} in {folder}"
+        raise CheckpointError(f"{where} is missing; expected a whole checkpoint; copy it again")
+    found = sha256_of(file)
+    if found != info.files[name]:
+        raise CheckpointError(
+            f"{file} has sha256 {found[:12]}..., {CHECKPOINT_NAME} says "
+            f"{info.files[name][:12]}...; the file was changed or damaged; copy it again"
+        )
+
+
+def _load_weights(model: LandCoverModel, file: Path) -> None:
+    try:
+        state = safetensors.torch.load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{file} cannot be read as safetensors ({error}); restore the file"
+        ) from error
+    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in state.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise CheckpointError(
+                f"{file} holds {name} of shape {found.get(name)}; its config needs "
+                f"{wanted.get(name)}; weights and config do not belong together; train again"
+            )
+    model.load_state_dict(state)

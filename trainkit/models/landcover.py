@@ -1,0 +1,265 @@
+"""The whole model: branches, late fusion, and the parts that are exported one by one.
+
+aerial uint8 (N,C,H,W) ----------------- aerial ------ (N,K,H/4,W/4) --+
+satellite (N,T,B,h,w), date mask, days - satellite --- (N,K,h,w) ------+- fusion - (N,K,H,W)
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..config import TILE_STEP, AerialBranchConfig, InputConfig, TrainConfig
+from .encoder import Encoder
+from .fusion import AERIAL_STRIDE, LateFusion
+from .unetformer import UNetFormerDecoder
+from .utae import SatelliteBranch
+
+# Shape letters: N batch, C aerial channels, H W aerial pixels, T dates, B Sentinel-2 bands,
+# h w Sentinel-2 cells, K classes.
+
+Role = Literal["aerial", "satellite", "fusion"]
+
+MONTHS = 12
+"""Time steps T of the satellite input: one per calendar month."""
+
+CONFIDENCE_STEPS = 254.0
+"""Confidence is stored as round(254 x probability); 255 is nodata."""
+
+AERIAL_INPUTS = ("aerial",)
+SATELLITE_INPUTS = ("satellite", "date_mask", "days")
+
+
+class AerialBranch(nn.Module):
+    """Encoder and UNetFormer decoder; takes images as stored and normalises them itself.
+
+    Args:
+        config: Encoder and decoder.
+        inputs: Bands, their statistics and the tile size.
+        num_classes: Classes K.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: AerialBranchConfig, inputs: InputConfig, num_classes: int) -> None:
+        super().__init__()
+        channels = len(inputs.aerial_bands)
+        statistics = {"mean": inputs.aerial_mean, "std": inputs.aerial_std}
+        for name, values in statistics.items():
+            self.register_buffer(name, torch.tensor(values).view(1, channels, 1, 1))
+        self.encoder = Encoder(config, channels, inputs.tile_size)
+        if config.freeze_encoder:
+            self.encoder.requires_grad_(False)
+        self.decoder = UNetFormerDecoder(
+            self.encoder.widths,
+            width=config.decoder_width,
+            num_classes=num_classes,
+            auxiliary=config.auxiliary,
+        )
+
+    def forward(self, aerial: Tensor) -> Tensor:
+        """Give logits at stride 4, shape (N, K, H/4, W/4), from uint8 of shape (N, C, H, W).
+
+        Raises:
+            ValueError: If H or W is not a size that the attention windows divide.
+        """
+        logits: Tensor = self.decoder(self.encoder(self._normalise(aerial)))
+        return logits
+
+    def forward_train(self, aerial: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Give logits at stride 4, and those of the auxiliary head at stride 8 if there is one."""
+        logits: tuple[Tensor, Tensor | None] = self.decoder.forward_train(
+            self.encoder(self._normalise(aerial))
+        )
+        return logits
+
+    def _normalise(self, aerial: Tensor) -> Tensor:
+        if not torch.compiler.is_compiling():
+            self._check(aerial.shape[2:])
+        return (aerial.float() - self.mean) / self.std
+
+    def _check(self, size: Sequence[int]) -> None:
+        fixed = self.encoder.fixed_size
+        for side in size:
+            if (fixed and side != fixed) or side % TILE_STEP or not side:
+                valid = fixed or max(TILE_STEP, -(-side // TILE_STEP) * TILE_STEP)
+                kind = "exactly" if fixed else "a multiple of"
+                raise ValueError(
+                    f"the aerial input is {' x '.join(map(str, size))} px; each side must be "
+                    f"{kind} {fixed or TILE_STEP}; the next valid size is {valid}"
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartTensor:
+    """One input or output of a part; its first dimension is the batch and may vary."""
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    """Dimensions after the batch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A piece of the model that becomes one graph."""
+
+    name: str
+    role: Role
+    module: nn.Module
+    """Takes its inputs by position, in the order of `inputs`; a single output is one tensor."""
+    inputs: tuple[PartTensor, ...]
+    outputs: tuple[PartTensor, ...]
+
+    def example(self, *, batch: int = 2, seed: int = 0) -> dict[str, Tensor]:
+        """Make a feed of random numbers in the range of real inputs."""
+        generator = torch.Generator().manual_seed(seed)
+        return {spec.name: _random(spec, batch, generator) for spec in self.inputs}
+
+
+class ClassMap(nn.Module):
+    """Fusion that ends in the class map and its confidence, both uint8 of shape (N, H, W)."""
+
+    def __init__(self, fusion: LateFusion) -> None:
+        super().__init__()
+        self.fusion = fusion
+
+    def forward(self, *logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Give class indices, and round(254 x probability of the winning class)."""
+        fused = self.fusion(*logits)
+        # Through float32: TensorRT casts only floating point to uint8 outputs.
+        classes = fused.argmax(dim=1).to(torch.float32).to(torch.uint8)
+        best = torch.softmax(fused, dim=1).amax(dim=1)
+        return classes, (best * CONFIDENCE_STEPS).round().to(torch.uint8)
+
+
+class ProbabilityMap(nn.Module):
+    """Fusion that ends in probabilities, float32 of shape (N, K, H, W)."""
+
+    def __init__(self, fusion: LateFusion) -> None:
+        super().__init__()
+        self.fusion = fusion
+
+    def forward(self, *logits: Tensor) -> Tensor:
+        """Give the probability of every class."""
+        return torch.softmax(self.fusion(*logits), dim=1)
+
+
+class LandCoverModel(nn.Module):
+    """Branches side by side and their late fusion.
+
+    Args:
+        config: A whole training run; its weights for fusion are used where they are numbers,
+            else every branch counts the same until `fusion.set_weights`.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.branches = nn.ModuleDict()
+        for index, aerial in enumerate(config.aerial):
+            name = "aerial" if index == 0 else f"aerial_{index + 1}"
+            self.branches[name] = AerialBranch(aerial, config.input, config.num_classes)
+        if config.satellite is not None:
+            self.branches["satellite"] = SatelliteBranch(
+                config.satellite, len(config.input.satellite_bands), config.num_classes
+            )
+        count = len(self.branches)
+        given = config.fusion.weights
+        weights = given if isinstance(given, tuple) else (1.0 / count,) * count
+        self.fusion = LateFusion(config.input, self.branch_names, weights, config.num_classes)
+
+    @property
+    def branch_names(self) -> tuple[str, ...]:
+        """Names of the branches in the order of fusion: aerial, aerial_2, satellite."""
+        return tuple(self.branches)
+
+    def branch_logits(self, branch: str, feed: Mapping[str, Tensor]) -> Tensor:
+        """Give one branch's own logits: aerial at stride 4, satellite at its cells."""
+        names = SATELLITE_INPUTS if branch == "satellite" else AERIAL_INPUTS
+        logits: Tensor = self.branches[branch](*(feed[name] for name in names))
+        return logits
+
+    def forward(self, feed: Mapping[str, Tensor]) -> Tensor:
+        """Give fused logits on the tile's grid, shape (N, K, H, W).
+
+        Args:
+            feed: `aerial` uint8 (N, C, H, W); `satellite` float32 (N, T, B, h, w), `date_mask` and
+                `days` float32 (N, T); only those that a branch takes.
+        """
+        fused: Tensor = self.fusion(*(self.branch_logits(name, feed) for name in self.branches))
+        return fused
+
+    def parts(self) -> tuple[Part, ...]:
+        """The pieces to export, in order of execution; the last one is a variant of the fusion."""
+        size = self.config.input.tile_size
+        branches = [self._branch_part(name) for name in self.branches]
+        logits = tuple(part.outputs[0] for part in branches)
+        maps = tuple(
+            PartTensor(name=name, dtype=torch.uint8, shape=(size, size))
+            for name in ("classes", "confidence")
+        )
+        shape = (self.config.num_classes, size, size)
+        probabilities = PartTensor(name="probabilities", dtype=torch.float32, shape=shape)
+        return (
+            *branches,
+            Part(
+                name="fusion",
+                role="fusion",
+                module=ClassMap(self.fusion),
+                inputs=logits,
+                outputs=maps,
+            ),
+            Part(
+                name="fusion_probabilities",
+                role="fusion",
+                module=ProbabilityMap(self.fusion),
+                inputs=logits,
+                outputs=(probabilities,),
+            ),
+        )
+
+    def _branch_part(self, name: str) -> Part:
+        config = self.config.input
+        role: Role = "satellite" if name == "satellite" else "aerial"
+        if role == "satellite":
+            window, side = config.satellite_window, config.satellite_window
+            series = (MONTHS, len(config.satellite_bands), window, window)
+            shapes = {"satellite": series, "date_mask": (MONTHS,), "days": (MONTHS,)}
+        else:
+            side = config.tile_size // AERIAL_STRIDE
+            shapes = {"aerial": (len(config.aerial_bands), config.tile_size, config.tile_size)}
+        dtype = torch.uint8 if role == "aerial" else torch.float32
+        logits = PartTensor(
+            name=f"{name}_logits",
+            dtype=torch.float32,
+            shape=(self.config.num_classes, side, side),
+        )
+        return Part(
+            name=name,
+            role=role,
+            module=self.branches[name],
+            inputs=tuple(
+                PartTensor(name=key, dtype=dtype, shape=shape) for key, shape in shapes.items()
+            ),
+            outputs=(logits,),
+        )
+
+
+def _random(spec: PartTensor, batch: int, generator: torch.Generator) -> Tensor:
+    shape = (batch, *spec.shape)
+    if spec.dtype == torch.uint8:
+        return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    if spec.name == "date_mask":
+        mask = (torch.rand(shape, generator=generator) > 0.3).float()
+        mask[:, 0] = 1.0
+        return mask
+    if spec.name == "days":
+        days = torch.linspace(-120.0, 214.0, spec.shape[0]).round()
+        return days.expand(shape).contiguous()
+    if spec.name == "satellite":
+        return torch.rand(shape, generator=generator) * 0.5
+    return torch.randn(shape, generator=generator)

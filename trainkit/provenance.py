@@ -1,0 +1,54 @@
+"""Say where a model comes from: data, seed, versions, options."""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+
+from runtime.jsonfile import plain
+
+from .checkpoint import Origin
+from .config import TrainConfig
+from .fit import Fitted
+from .plan import TrainOptions
+from .run import RunInfo
+from .score import BranchScores
+from .survey import Survey, is_generated
+
+LIBRARIES = ("torch", "lightning", "timm", "numpy", "safetensors")
+
+
+def origin_of(
+    config: TrainConfig,
+    options: TrainOptions,
+    run: RunInfo,
+    data: Survey,
+    fitted: Mapping[str, Fitted],
+    results: BranchScores,
+) -> Origin:
+    """Sum up a run for its checkpoint."""
+    return Origin(
+        segx_version=options.segx_version,
+        classes=data.classes,
+        steps={name: branch.steps for name, branch in fitted.items()},
+        toy=is_generated(data.root),
+        provenance={
+            "data": {
+                "name": data.root.resolve().name,
+                "path": run.data,
+                "fingerprint": run.fingerprint,
+                "patches": data.splits,
+                "tune": list(run.tune),
+            },
+            "seed": config.seed,
+            "started": run.started,
+            "branches": {name: plain(branch) for name, branch in fitted.items()},
+            "versions": {
+                "python": platform.python_version(),
+                **{name: version(name) for name in LIBRARIES},
+            },
+            "platform": platform.platform(),
+            "options": asdict(options),
+        },
+        metrics=plain(results),
+    )

@@ -1,0 +1,160 @@
+"""The folder of a run: what it was started with, and which branches are finished.
+
+RUN/config.json              the configuration
+RUN/run.json                 data, seed, length and patches set aside
+RUN/branches/NAME/           logs and weights on the way (see `fit`)
+RUN/branches/NAME.safetensors, NAME.json    a finished branch
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import nn
+
+from runtime.dataset import Dataset
+from runtime.errors import CheckpointError, ConfigError, DataError
+from runtime.jsonfile import write_json
+from runtime.schema import parse, to_dict
+
+from .checkpoint import CHECKPOINT_NAME, CONFIG_NAME, read_config, utc_now
+from .config import TrainConfig
+from .fit import BEST, LAST, Fitted
+
+RUN_NAME = "run.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInfo:
+    """What a run was started with; going on means to go on with the same."""
+
+    data: str
+    """Absolute path of the data set."""
+    fingerprint: str
+    """Of the data set."""
+    steps: int | None
+    """Steps of each branch in place of the config's; None keeps those."""
+    tune: tuple[str, ...]
+    """Patches set aside."""
+    started: str
+
+
+def start_run(
+    out: Path, config: TrainConfig, dataset: Dataset, steps: int | None, tune: tuple[str, ...]
+) -> RunInfo:
+    """Make the folder of a new run.
+
+    Raises:
+        ConfigError: If the folder already holds something.
+    """
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        remedy = f"`segx train --resume {out}`" if (out / RUN_NAME).is_file() else "another folder"
+        raise ConfigError(f"{out} already holds files; expected a new folder; use {remedy}")
+    info = RunInfo(
+        data=str(dataset.root.resolve()),
+        fingerprint=dataset.fingerprint(),
+        steps=steps,
+        tune=tune,
+        started=utc_now(),
+    )
+    write_json(out / CONFIG_NAME, to_dict(config))
+    write_json(out / RUN_NAME, info)
+    return info
+
+
+def read_run(out: Path) -> tuple[TrainConfig, RunInfo]:
+    """Read what an unfinished run was started with.
+
+    Raises:
+        CheckpointError: If there is no such run, it is damaged, or it is finished.
+    """
+    file = out / RUN_NAME
+    if not file.is_file():
+        raise CheckpointError(
+            f"{out} has no {RUN_NAME}; expected the folder of an unfinished run; check --resume"
+        )
+    if (out / CHECKPOINT_NAME).is_file():
+        raise CheckpointError(
+            f"{out} is finished; there is nothing to resume; use it: `segx export {out}`"
+        )
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file} cannot be read as JSON ({error}); train again") from error
+    return read_config(out), parse(RunInfo, data, where=str(file), error=CheckpointError)
+
+
+def resume_run(
+    out: Path, config: TrainConfig, dataset: Dataset, steps: int | None, tune: tuple[str, ...]
+) -> RunInfo:
+    """Take up a run, which must be told the same things that it was started with.
+
+    Raises:
+        CheckpointError: If there is no such run, it is damaged, or it is finished.
+        ConfigError: If the config or the number of steps differs.
+        DataError: If the data set is another one, or has changed.
+    """
+    started_with, info = read_run(out)
+    if (started_with, info.steps, info.tune) != (config, steps, tune):
+        raise ConfigError(
+            f"{out} was started with another config, seed or number of steps; expected the same; "
+            "resume it without them, or start a new run"
+        )
+    if dataset.fingerprint() != info.fingerprint:
+        raise DataError(
+            f"{dataset.root} is not what the run in {out} was started with; expected the same "
+            "files; restore them or start a new run"
+        )
+    return info
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BranchFiles:
+    """Where one branch of a run lies."""
+
+    out: Path
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        """Logs, and weights on the way."""
+        return self.out / "branches" / self.name
+
+    def finish(self, branch: nn.Module, fitted: Fitted) -> None:
+        """Save a finished branch and drop the weights on the way."""
+        state = {name: value.cpu().contiguous() for name, value in branch.state_dict().items()}
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        part = self._weights.with_suffix(".part")
+        part.write_bytes(safetensors.torch.save(state))
+        part.replace(self._weights)
+        write_json(self._record, fitted)
+        for name in (LAST, BEST):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def load(self, branch: nn.Module) -> Fitted | None:
+        """Load a finished branch; None if it is not finished.
+
+        Raises:
+            CheckpointError: If it cannot be read.
+        """
+        if not self._record.is_file():
+            return None
+        try:
+            branch.load_state_dict(safetensors.torch.load_file(self._weights))
+            data = json.loads(self._record.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise CheckpointError(
+                f"{self._weights} cannot be read ({str(error).splitlines()[0]}); expected a "
+                f"finished branch; delete {self._record} to train it again"
+            ) from error
+        return parse(Fitted, data, where=str(self._record), error=CheckpointError)
+
+    @property
+    def _weights(self) -> Path:
+        return self.folder.with_name(f"{self.name}.safetensors")
+
+    @property
+    def _record(self) -> Path:
+        return self.folder.with_name(f"{self.name}.json")
