@@ -113,13 +113,13 @@ def judge(steps: Mapping[str, int], data: EvalData | None, accuracy: Accuracy | 
     """
     untrained = [branch for branch, count in steps.items() if not count]
     if untrained:
-        text = f"unverified: untrained weights ({', '.join(untrained)})"
+        text = f"untrained weights ({', '.join(untrained)})"
         return Verdict(verified=False, missed=False, text=text)
     if data is None:
-        text = "unverified: no data to measure on"
+        text = "no data to measure on"
         return Verdict(verified=False, missed=False, text=text)
     if accuracy is None:
-        text = f"unverified: no scored class in {data.name} ({data.split})"
+        text = f"no scored class in {data.name} ({data.split})"
         return Verdict(verified=False, missed=False, text=text)
     change = accuracy.miou - accuracy.reference_miou
     measured = (
@@ -128,6 +128,6 @@ def judge(steps: Mapping[str, int], data: EvalData | None, accuracy: Accuracy | 
     )
     allowed = f"{100 * MIOU_BUDGET:.2f} points are allowed"
     if abs(change) > MIOU_BUDGET:
-        text = f"unverified: {measured}; {allowed}"
+        text = f"{measured}; {allowed}"
         return Verdict(verified=False, missed=True, text=text)
-    return Verdict(verified=True, missed=False, text=f"verified: {measured}; {allowed}")
+    return Verdict(verified=True, missed=False, text=f"{measured}; {allowed}")

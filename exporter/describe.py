@@ -65,7 +65,7 @@ def describe(checkpoint: Checkpoint, contents: Contents, files: dict[str, str]) 
         classes=card.classes,
         files=files,
         verified=False,
-        verdict="unverified: not measured",
+        verdict="not measured",
         licences=licences(checkpoint),
         provenance=provenance(checkpoint, contents),
     )

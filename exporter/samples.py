@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from runtime.card import ModelCard
 from runtime.evaluate import spread
 from runtime.model import make_feed
-from runtime.sample import AERIAL_BANDS
 from trainkit.models import Part
 
 from .accuracy import EvalData
@@ -41,12 +40,11 @@ def choose_samples(
         feeds = {f"random {seed}": random_feed(parts, batch=1, seed=seed) for seed in range(count)}
         return Samples(source="random", feeds=feeds)
     taken = {spec.name for part in parts if part.role != "fusion" for spec in part.inputs}
-    channels = [AERIAL_BANDS.index(band) for band in card.aerial.bands]
     feeds = {}
     for patch_id in spread(data.dataset.ids(data.split), count):
-        sample = data.dataset.read(patch_id, card.satellite)
+        sample = data.dataset.read(patch_id, card.satellite).with_bands(card.aerial.bands)
         series = None if sample.satellite is None else [sample.satellite]
-        feed = make_feed([sample.aerial[channels]], series)
+        feed = make_feed([sample.aerial], series)
         feeds[patch_id] = {name: array for name, array in feed.items() if name in taken}
     return Samples(source="data", feeds=feeds)
 

@@ -65,7 +65,7 @@ def evaluate(
     ids = spread(dataset.ids(split), limit)
     matrix = ConfusionMatrix(len(card.classes))
     for done, patch_id in enumerate(ids, start=1):
-        sample = dataset.read(patch_id, card.satellite)
+        sample = dataset.read(patch_id, card.satellite).with_bands(card.aerial.bands)
         if sample.labels is None:
             raise DataError(
                 f"{dataset.root} has no labels for {patch_id}; expected a labelled split; "

@@ -1,10 +1,11 @@
 """One paired sample: an aerial patch, its satellite input, its labels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import BandError
 from .satellite import SatelliteInput
 
 AERIAL_BANDS = ("red", "green", "blue", "nir", "elevation")
@@ -21,3 +22,20 @@ class Sample:
     satellite: SatelliteInput | None
     labels: NDArray[np.uint8] | None
     """Class indices, shape (H, W); 255 is ignored."""
+
+    def with_bands(self, bands: tuple[str, ...]) -> "Sample":
+        """Keep these aerial bands, in this order.
+
+        Raises:
+            BandError: If there is no such band.
+        """
+        if bands == AERIAL_BANDS:
+            return self
+        missing = [band for band in bands if band not in AERIAL_BANDS]
+        if missing:
+            raise BandError(
+                f"{self.id} has the bands {', '.join(AERIAL_BANDS)}; expected {', '.join(missing)} "
+                "too; use a model of these bands"
+            )
+        order = [AERIAL_BANDS.index(band) for band in bands]
+        return replace(self, aerial=self.aerial[order])

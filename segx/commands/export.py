@@ -56,7 +56,7 @@ def export(
     from trainkit.checkpoint import load_checkpoint
 
     from .. import __version__
-    from ..console import chosen, done, say, write_json
+    from ..console import chosen, done, write_json
 
     opened = load_checkpoint(_checkpoint(checkpoint))
     chosen("precision", precision)
@@ -70,7 +70,7 @@ def export(
     _print(exported)
     if json is not None:
         write_json(json, _summary(exported))
-    say(exported.verdict.text)
+    chosen("verified", "yes" if exported.verdict.verified else "no", exported.verdict.text)
     done(target, f"segx infer INPUT --bundle {target}")
     if exported.verdict.missed:
         raise typer.Exit(GATE_MISSED)
@@ -152,7 +152,7 @@ def _print(exported: "Exported") -> None:
     ledger = exported.ledger
     kind = "patches of the data" if ledger.source == "data" else "random inputs (no data)"
     table(
-        ["stage", "against", "part", "max", "mean", "of", "cosine", "same class %"],
+        ["stage", "against", "part", "max", "mean", "scale", "cosine", "same class %"],
         [
             [
                 stage.candidate,

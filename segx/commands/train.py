@@ -34,9 +34,7 @@ def train(
     config: str | None = typer.Option(
         None, help=f"Preset, or path of a TOML file.  [default: {DEFAULT_CONFIG}]"
     ),
-    out: Path | None = typer.Option(
-        None, help="Folder of the run.  [default: runs/TIME-CONFIG]", show_default=False
-    ),
+    out: Path | None = typer.Option(None, help="Folder of the run.  [default: runs/TIME-CONFIG]"),
     steps: int | None = typer.Option(
         None, min=0, help="Steps of each branch in place of the config's; 0 trains nothing."
     ),
@@ -147,7 +145,7 @@ class _Screen:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._bar.close()
-        if kind is KeyboardInterrupt:
+        if kind is KeyboardInterrupt and (self.folder / "run.json").is_file():
             from ..console import say
 
             say(f"stopped; go on with: segx train --resume {self.folder}")

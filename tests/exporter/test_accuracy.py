@@ -35,16 +35,16 @@ def test_the_gate_is_half_a_thousandth_either_way(
 def test_untrained_weights_are_never_verified(data: Callable[..., EvalData]) -> None:
     found = judge({"aerial": 10, "satellite": 0}, data(), accuracy(0.5, 0.5))
     assert (found.verified, found.missed) == (False, False)
-    assert found.text == "unverified: untrained weights (satellite)"
+    assert found.text == "untrained weights (satellite)"
 
 
 def test_without_data_nothing_is_verified() -> None:
     found = judge(TRAINED, None, None)
     assert (found.verified, found.missed) == (False, False)
-    assert found.text == "unverified: no data to measure on"
+    assert found.text == "no data to measure on"
 
 
 def test_labels_without_a_scored_class_verify_nothing(data: Callable[..., EvalData]) -> None:
     found = judge(TRAINED, data(), None)
     assert (found.verified, found.missed) == (False, False)
-    assert found.text == "unverified: no scored class in fake-data (val)"
+    assert found.text == "no scored class in fake-data (val)"

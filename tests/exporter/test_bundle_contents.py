@@ -1,14 +1,19 @@
+import dataclasses
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import cast, get_args, get_type_hints
 
 import numpy as np
 import onnx
 import pytest
 
 from exporter.export import Exported
-from exporter.parity import WHOLE
+from exporter.parity import WHOLE, Ledger
 from runtime.backends import choose_backend
 from runtime.bundle import find_newest
+from runtime.manifest import Manifest
 from runtime.model import golden_feed, open_model
 from trainkit.checkpoint import Checkpoint
 from trainkit.torch_model import TorchModel
@@ -105,7 +110,7 @@ def test_the_ledger_holds_every_stage_of_every_part(exported: Exported) -> None:
 def test_a_trained_checkpoint_with_data_is_verified_and_found(exported: Exported) -> None:
     manifest = exported.bundle.manifest
     assert manifest.verified
-    assert manifest.verdict.startswith("verified: mIoU")
+    assert manifest.verdict.startswith("mIoU")
     accuracy = manifest.accuracy
     assert accuracy is not None
     assert (accuracy.dataset, accuracy.split, accuracy.patches) == ("fake-data", "val", 2)
@@ -145,3 +150,27 @@ def test_a_halo_is_called_exact_only_where_it_is(exported: Exported) -> None:
     assert isinstance(sight, dict)
     assert sight["radius_px"] is None
     assert sight["change_beyond_halo"] > 0
+
+
+def fields(kind: type) -> Iterator[str]:
+    """Names of all fields of a dataclass and of those inside it."""
+    for name, hint in get_type_hints(kind).items():
+        yield name
+        for inner in (hint, *get_args(hint)):
+            if dataclasses.is_dataclass(inner):
+                yield from fields(cast(type, inner))
+
+
+def test_the_document_names_every_field() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "bundle.md").read_text()
+    named = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`\n]+)`", document))))
+    assert {*fields(Manifest), *fields(Ledger)} - named == set()
+
+
+def test_the_document_names_every_key_of_the_provenance_and_every_file(exported: Exported) -> None:
+    document = (Path(__file__).parents[2] / "docs" / "bundle.md").read_text()
+    manifest = exported.bundle.manifest
+    for key in manifest.provenance:
+        assert f"`{key}`" in document
+    for file in manifest.files:
+        assert file in document

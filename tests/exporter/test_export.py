@@ -60,7 +60,7 @@ def test_one_input_needs_no_satellite(mini: Checkpoint, tmp_path: Path, quick: N
     assert manifest.satellite is None
     assert [part.name for part in manifest.parts] == ["aerial", "fusion", "fusion_probabilities"]
     assert found.ledger.source == "random"
-    assert manifest.verdict == "unverified: no data to measure on"
+    assert manifest.verdict == "no data to measure on"
     assert set(golden_feed(found.bundle)[0]) == {"aerial"}
 
 
@@ -72,9 +72,7 @@ def test_untrained_weights_are_exported_and_not_measured(
     assert found.ledger.source == "data"
     assert found.bundle.manifest.accuracy is None
     assert not found.verdict.missed
-    assert open_bundle(tmp_path / "a.segx").manifest.verdict == (
-        "unverified: untrained weights (aerial)"
-    )
+    assert open_bundle(tmp_path / "a.segx").manifest.verdict == ("untrained weights (aerial)")
 
 
 def test_a_bundle_that_misses_the_gate_is_written_and_unverified(
@@ -94,7 +92,7 @@ def test_a_bundle_that_misses_the_gate_is_written_and_unverified(
     assert found.verdict.missed
     manifest = open_bundle(tmp_path / "a.segx").manifest
     assert not manifest.verified
-    assert manifest.verdict.startswith("unverified: mIoU")
+    assert manifest.verdict.startswith("mIoU")
 
 
 def test_a_fault_writes_nothing_and_keeps_the_bundle_that_is_there(
@@ -171,7 +169,7 @@ def test_labels_that_nothing_scores_leave_the_bundle_unverified(
 ) -> None:
     ignored = data(labels=lambda patch_id: np.full((256, 256), 255, dtype=np.uint8))
     found = export(mini, tmp_path / "a.segx", OPTIONS, data=ignored)
-    assert found.verdict.text == "unverified: no scored class in fake-data (val)"
+    assert found.verdict.text == "no scored class in fake-data (val)"
 
 
 def test_every_step_and_patch_is_told(

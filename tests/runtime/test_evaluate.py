@@ -98,6 +98,26 @@ def test_a_model_that_knows_the_labels_is_right_everywhere(dataset: Dataset) -> 
     assert model.feeds == [{"aerial"}] * 2
 
 
+def test_a_model_of_fewer_bands_gets_them_in_its_own_order(dataset: Dataset) -> None:
+    bands = ("elevation", "red")
+    seen: list[NDArray[Any]] = []
+
+    class Watching:
+        precision = "fp32"
+
+        def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+            seen.append(feed["aerial"])
+            classes = np.zeros(feed["aerial"].shape[:1] + feed["aerial"].shape[2:], np.uint8)
+            return {"classes": classes, "confidence": classes}
+
+    spec = dataclasses.replace(
+        card().aerial, bands=bands, normalization=Normalization(mean=(0.0,) * 2, std=(1.0,) * 2)
+    )
+    evaluate(Watching(), dataclasses.replace(card(), aerial=spec), dataset, "train")
+    for patch_id, aerial in zip(dataset.ids("train"), seen, strict=True):
+        np.testing.assert_array_equal(aerial[0], dataset.read(patch_id, None).aerial[[4, 0]])
+
+
 def test_counts_are_those_of_the_confusion_matrix(dataset: Dataset) -> None:
     rng = np.random.default_rng(0)
     maps = [rng.integers(0, 13, (512, 512), dtype=np.uint8) for _ in range(2)]

@@ -175,7 +175,7 @@ def test_the_result_is_shown_as_tables_and_the_last_line_names_the_bundle(
     result = invoke(run(), "--json", tmp_path / "found.json", "--out", "x.segx")
     lines = result.stdout.splitlines()
     assert lines[-1] == "wrote x.segx; next: segx infer INPUT --bundle x.segx"
-    assert lines[-2] == "the verdict"
+    assert lines[-2] == "verified: yes (the verdict)"
     assert any(line.split()[:3] == ["part", "file", "nodes"] for line in lines)
     assert any("mIoU of 9 classes" in line and "+0.0000" in line for line in lines)
     assert any(line.startswith("parity") for line in lines)

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from runtime.errors import DataError
 from trainkit.tune import choose_tune, quotas
 
-
 SIDE_M = 102.4
 
 
