@@ -123,15 +123,17 @@ def _lines(description: str, clock: Callable[[], float] = time.monotonic) -> Adv
     """Progress as plain lines, one for every tenth of the work."""
     start = clock()
     printed = 0
+    before: int | None = None  # what an earlier attempt had done says nothing about the pace
 
     def advance(done: int, total: int, note: str = "") -> None:
-        nonlocal printed
+        nonlocal printed, before
+        before = done - 1 if before is None else before
         step = done * LINES_PER_RUN // max(total, 1)
         if step <= printed:
             return
         printed = step
         elapsed = clock() - start
-        left = elapsed * (total - done) / max(done, 1)
+        left = elapsed * (total - done) / max(done - before, 1)
         when = _duration(elapsed) + (f", about {_duration(left)} left" if done < total else "")
         typer.echo(
             f"{description}: {done}/{total}, {when}" + (f"; {note}" if note else ""), err=True

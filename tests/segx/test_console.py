@@ -101,6 +101,19 @@ def test_plain_progress_tells_the_time_that_is_left(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err == "train: 1/4, 1 min 40 s, about 5 min 0 s left\n"
 
 
+def test_plain_progress_of_a_resumed_run_counts_only_what_this_run_did(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    times = iter([0.0, 10.0, 20.0])
+    advance = console._lines("train", clock=lambda: next(times))
+    advance(81, 100)
+    advance(90, 100)
+    assert capsys.readouterr().err.splitlines() == [
+        "train: 81/100, 10 s, about 3 min 10 s left",
+        "train: 90/100, 20 s, about 20 s left",
+    ]
+
+
 def test_progress_on_a_terminal_is_a_bar(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
