@@ -22,7 +22,6 @@ FLAIR_LICENCE = (
     "Etalab Open Licence 2.0 (https://www.etalab.gouv.fr/licence-ouverte-open-licence): "
     "FLAIR #2, IGN; contains modified Copernicus Sentinel data"
 )
-WEIGHTS_LICENCE = "chosen by whoever trained them; ask before you pass them on"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +65,7 @@ def describe(checkpoint: Checkpoint, contents: Contents, files: dict[str, str]) 
         files=files,
         verified=False,
         verdict="not measured",
-        licences=licences(checkpoint),
+        licences=licences(checkpoint, contents.options.weights_licence),
         provenance=provenance(checkpoint, contents),
     )
 
@@ -79,10 +78,10 @@ def _is_exact(checkpoint: Checkpoint, receptive: Receptive) -> bool:
     )
 
 
-def licences(checkpoint: Checkpoint) -> dict[str, str]:
+def licences(checkpoint: Checkpoint, weights: str) -> dict[str, str]:
     """Terms and attribution of what is in the weights, by what they cover."""
     found = {
-        "weights": WEIGHTS_LICENCE,
+        "weights": weights,
         "training data": GENERATED_LICENCE if checkpoint.info.toy else FLAIR_LICENCE,
     }
     encoders = [f"{a.encoder} ({a.pretrained})" for a in checkpoint.config.aerial if a.pretrained]

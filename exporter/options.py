@@ -11,6 +11,8 @@ class ExportOptions:
 
     segx_version: str
     precision: Precision = "fp32"
+    weights_licence: str = "chosen by whoever trained them; ask before you pass them on"
+    """Terms of the weights, for the manifest."""
     parity_samples: int = 4
     """Samples that the stages are compared on."""
 

@@ -123,18 +123,23 @@ def _check_file(folder: Path, name: str, expected: str) -> None:
         )
 
 
-def find_newest(root: Path) -> Path | None:
-    """Find the newest verified bundle below a folder, by the manifests' own time; no toys."""
+def find_newest(root: Path, *, apart_from: Path | None = None) -> Path | None:
+    """Find the newest verified bundle below a folder, by the manifests' own time.
+
+    Args:
+        root: Where to look; hidden folders are passed over.
+        apart_from: A bundle that does not count, such as one that comes with the program.
+    """
     newest: tuple[str, str] | None = None
     for folder in folders_with(root, MANIFEST_NAME):
-        if folder.suffix != SUFFIX:
+        if folder.suffix != SUFFIX or (apart_from and folder.samefile(apart_from)):
             continue
         try:
             manifest, _ = read_manifest(folder)
         except BundleError as error:
             _log.info("passed over: %s", error)
             continue
-        if manifest.verified and not manifest.model.toy:
+        if manifest.verified:
             newest = max(newest or ("", ""), (manifest.created, str(folder)))
     return Path(newest[1]) if newest else None
 

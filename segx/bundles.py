@@ -11,6 +11,11 @@ TOY = Path(__file__).with_name("toy.segx")
 """The packaged bundle: trained on generated imagery only, for `segx demo` and `segx bench`."""
 
 
+def newest_bundle() -> Path | None:
+    """Find the newest verified bundle below the working directory; the packaged toy is none."""
+    return find_newest(Path.cwd(), apart_from=TOY)
+
+
 def bundle_or_newest(named: Path | None) -> Path:
     """Take the bundle that was named, else the newest verified one below the working directory.
 
@@ -19,7 +24,7 @@ def bundle_or_newest(named: Path | None) -> Path:
     """
     if named is not None:
         return named
-    found = find_newest(Path.cwd())
+    found = newest_bundle()
     if found is None:
         raise BundleError(
             "no verified bundle lies below this folder; expected one made by `segx export`; "

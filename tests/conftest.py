@@ -28,6 +28,11 @@ CORNER = (861_904.6, 6_523_377.2)
 """North-western corner of the aerial rasters, in EPSG:2154."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that stores the transcripts of the commands anew."""
+    parser.addoption("--update-transcripts", action="store_true", help="store transcripts anew")
+
+
 @pytest.fixture(scope="session")
 def write_bundle() -> Callable[..., Path]:
     """Function that writes a small bundle: `write_bundle(folder, tile=64, halo=16, ...)`."""

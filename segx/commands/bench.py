@@ -33,15 +33,15 @@ def bench(
     from runtime.backends import choose_backend
     from runtime.bench import INSIDE, BenchPlan
     from runtime.bench import bench as measure
-    from runtime.bundle import find_newest, open_bundle
+    from runtime.bundle import open_bundle
 
-    from ..bundles import TOY
+    from ..bundles import TOY, newest_bundle
     from ..console import chosen, done, progress, say, write_json
     from ..sample import write_scene
 
     paths = list(bundles or [])
     if not paths:
-        newest = find_newest(Path.cwd())
+        newest = newest_bundle()
         paths = [newest or TOY]
         chosen("bundle", paths[0], "the newest verified one" if newest else "the packaged toy")
     choice = choose_backend(backend.value)

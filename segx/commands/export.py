@@ -1,6 +1,7 @@
 """`segx export`: turn a checkpoint into a bundle that runs without PyTorch."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -37,6 +38,9 @@ def export(
     eval_patches: int = typer.Option(
         EVAL_PATCHES, min=1, help="Patches to measure on at most, evenly spread over the split."
     ),
+    licence: str | None = typer.Option(
+        None, help="Licence of the weights, for the manifest, such as Apache-2.0."
+    ),
     json: Path | None = typer.Option(None, help="Also write what was found to this file."),
 ) -> None:
     """Export a checkpoint as a bundle, and prove that it gives the same maps.
@@ -64,6 +68,7 @@ def export(
     chosen("bundle", target, "" if out else "default")
     measured_on = _eval_data(opened, data, eval_patches)
     options = ExportOptions(segx_version=__version__, precision=precision)
+    options = replace(options, weights_licence=licence) if licence else options
     with ExitStack() as bars:
         watch = Watch(on_step=_bar(bars, "export"), on_patch=_bar(bars, "patches measured"))
         exported = write_bundle(opened, target, options, data=measured_on, watch=watch)

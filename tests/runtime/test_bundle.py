@@ -118,15 +118,15 @@ def test_the_newest_is_the_one_made_last_whatever_the_files_say(
     newest = make("work/deep/b.segx", created="2026-03-01T00:00:00+00:00")
     make("work/a.segx", created="2026-02-01T00:00:00+00:00")
     late = "2026-09-01T00:00:00+00:00"
-    manifest = json.loads((bundle / "manifest.json").read_text())
     make("work/unverified.segx", created=late, verified=False)
-    make("work/toy.segx", created=late, model={**manifest["model"], "toy": True})
+    packaged = make("work/toy.segx", created=late)
     make("work/.hidden/c.segx", created=late)
     make("work/.c.segx", created=late)
     make("work/no-suffix", created=late)
     make("work/later.segx", created=late, format_version="2.0")
     (make("work/broken.segx") / "manifest.json").write_text("{")
-    assert find_newest(tmp_path / "work") == newest
+    assert find_newest(tmp_path / "work", apart_from=packaged) == newest
+    assert find_newest(tmp_path / "work") == packaged
 
 
 def test_nothing_is_found_where_there_is_no_bundle(tmp_path: Path) -> None:

@@ -52,8 +52,13 @@ def segx(
 
 
 @pytest.fixture
-def transcript(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], None]:
-    """Function that compares a text with the one stored under a name, numbers and paths apart."""
+def transcript(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Callable[[str, str], None]:
+    """Function that compares a text with the one stored under a name, numbers and paths apart.
+
+    `pytest --update-transcripts` stores what is printed now; read the difference before keeping it.
+    """
 
     def check(name: str, text: str) -> None:
         text = text.replace(str(tmp_path_factory.getbasetemp()), "")
@@ -62,6 +67,8 @@ def transcript(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str],
         text = re.sub(r"(?<![\w.#-])\d+(\.\d+)?(?!\w)", "#", text)
         text = re.sub(r"-{2,}", "--", re.sub(r" {2,}", "  ", text))
         text = "\n".join(line.strip() for line in text.splitlines()) + "\n"
+        if request.config.getoption("--update-transcripts"):
+            (TRANSCRIPTS / f"{name}.txt").write_text(text, encoding="utf-8")
         assert text == (TRANSCRIPTS / f"{name}.txt").read_text(encoding="utf-8")
 
     return check

@@ -25,10 +25,11 @@ def test_the_toy_is_small_verified_and_says_that_it_is_a_toy() -> None:
 
 
 def test_the_demo_maps_a_scene_measures_the_map_and_times_the_toy(
-    segx: Segx, tmp_path: Path
+    segx: Segx, tmp_path: Path, transcript: Callable[[str, str], None]
 ) -> None:
     result = segx("demo", "--out", "here", "--json", "report.json")
     assert result.code == 0, result.err
+    transcript("demo", result.out)
     here = tmp_path / "here"
     with (
         rasterio.open(here / "maps" / "aerial_landcover.tif") as written,

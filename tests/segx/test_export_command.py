@@ -170,9 +170,13 @@ def test_named_data_and_a_limit_are_taken(
 
 
 def test_the_result_is_shown_as_tables_and_the_last_line_names_the_bundle(
-    run: Callable[..., Path], calls: list[Call], tmp_path: Path
+    run: Callable[..., Path],
+    calls: list[Call],
+    tmp_path: Path,
+    transcript: Callable[[str, str], None],
 ) -> None:
     result = invoke(run(), "--json", tmp_path / "found.json", "--out", "x.segx")
+    transcript("export", result.stdout)
     lines = result.stdout.splitlines()
     assert lines[-1] == "wrote x.segx; next: segx infer INPUT --bundle x.segx"
     assert lines[-2] == "verified: yes (the verdict)"

@@ -164,7 +164,6 @@ def test_what_a_run_was_started_with_cannot_be_changed(arguments: list[str]) -> 
     assert "cannot be changed by --resume" in result.output
 
 
-@pytest.mark.slow
 def test_a_killed_process_is_resumed_to_the_same_number_of_steps(
     flair2: Path, config: Path, tmp_path: Path
 ) -> None:

@@ -316,7 +316,6 @@ def test_bf16_trains(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert np.isfinite(losses).all()
 
 
-@pytest.mark.slow
 def test_two_processes_share_the_steps(make: Make, tmp_path: Path) -> None:
     seen: list[int] = []
     training = make("satellite")

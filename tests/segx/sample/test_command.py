@@ -1,4 +1,5 @@
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,11 +30,14 @@ def test_flair2_is_the_default_and_training_is_what_comes_next(
     assert "seed: 9" in (out / "README.txt").read_text()
 
 
-def test_a_scene_is_mapped_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scene_is_mapped_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transcript: Callable[[str, str], None]
+) -> None:
     small = functools.partial(segx.sample.write_scene, shape=(300, 400))
     monkeypatch.setattr(segx.sample, "write_scene", small)
     out = tmp_path / "scene"
     result = CliRunner().invoke(app, [str(out), "--layout", "scene"], catch_exceptions=False)
+    transcript("sample", result.stdout)
     assert "synthetic data: one scene of 300 x 400 px, " in result.stdout
     assert result.stdout.splitlines()[-1] == f"wrote {out}; next: segx infer {out}"
     assert (out / "sentinel2").is_dir()
