@@ -2,7 +2,7 @@
 #   make demo     the whole story on a CPU: sample, train, export, infer, bench
 #   make test     make check and the default tests
 #   make check    format, lint, types, import rules
-#   make matrix   the slow tests and the table of presets, precisions and backends
+#   make matrix   the long tests: every preset, exported and run on every backend
 #   make clean    delete .venv, caches and what `make demo` wrote
 # Another Python: make PYTHON=python3.12 test
 
@@ -32,7 +32,7 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 
 matrix: $(STAMP)
-	$(BIN)/pytest -q -m 'matrix or slow'
+	$(BIN)/pytest -q -m matrix
 
 demo: $(STAMP)
 	rm -rf $(DEMO)

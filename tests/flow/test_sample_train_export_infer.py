@@ -1,0 +1,92 @@
+"""The whole story on the CPU: imagery, training, bundle, map; each stage by its command."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from numpy.typing import NDArray
+
+from runtime.backends import BackendChoice
+from runtime.maps import MapOptions
+from runtime.pipeline import infer
+from runtime.scene import find_scenes
+from runtime.tally import Tally
+from segx.sample import write_flair2, write_scene
+from trainkit.checkpoint import load_checkpoint
+from trainkit.torch_model import TorchModel
+
+CONFIG = Path(__file__).parents[2] / "tools" / "toy.toml"
+
+
+def segx(folder: Path, *arguments: object) -> str:
+    """Run the command in a process of its own, as a user does."""
+    words = [sys.executable, "-m", "segx", *map(str, arguments)]
+    run = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def classes(path: Path) -> NDArray[np.uint8]:
+    with rasterio.open(path) as dataset:
+        values: NDArray[np.uint8] = dataset.read(1)
+    return values
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a checkpoint, its bundle and a scene of several tiles."""
+    folder = tmp_path_factory.mktemp("flow")
+    write_flair2(folder / "flair2", seed=1, areas=2, patches_per_side=2)
+    write_scene(folder / "scene", seed=2, shape=(900, 1100))
+    segx(folder, "train", "flair2", "--config", CONFIG, "--steps", 2, "--out", "runs/first")
+    segx(folder, "export")
+    return folder
+
+
+def test_the_defaults_lead_from_a_run_to_a_verified_bundle(work: Path) -> None:
+    manifest = json.loads((work / "bundles" / "toy-fp32.segx" / "manifest.json").read_text())
+    assert manifest["verified"], manifest["verdict"]
+    assert manifest["model"]["steps"] == 4
+    assert abs(manifest["accuracy"]["miou"] - manifest["accuracy"]["reference_miou"]) <= 5e-4
+
+
+def test_the_map_is_on_the_aerial_grid_and_the_same_from_every_backend_and_from_torch(
+    work: Path,
+) -> None:
+    for backend in ("openvino", "onnxruntime"):
+        segx(work, "infer", "scene", "--backend", backend, "--out", backend)
+    checkpoint = load_checkpoint(work / "runs" / "first")
+    report = infer(
+        find_scenes(work / "scene", None, needs_satellite=True),
+        checkpoint.card,
+        TorchModel(checkpoint.model),
+        work / "torch",
+        tally=Tally(BackendChoice(name="openvino", reason="")),
+        options=MapOptions(),
+    )
+    assert report.tiles == 9
+    maps = [
+        classes(work / f / "aerial_landcover.tif") for f in ("openvino", "onnxruntime", "torch")
+    ]
+    assert np.mean(maps[0] == maps[1]) >= 0.999
+    assert np.mean(maps[0] == maps[2]) >= 0.999
+    with (
+        rasterio.open(work / "scene" / "aerial.tif") as aerial,
+        rasterio.open(work / "openvino" / "aerial_landcover.tif") as written,
+    ):
+        assert (written.shape, written.transform) == (aerial.shape, aerial.transform)
+        assert written.crs == aerial.crs
+        assert written.colormap(1)[0] == (0xDB, 0x0E, 0x9A, 255)
+
+
+def test_a_bundle_and_its_checkpoint_score_the_same(work: Path) -> None:
+    scores = []
+    for model in ("runs/first", "bundles/toy-fp32.segx"):
+        segx(work, "eval", model, "flair2", "--json", "eval.json")
+        found = json.loads((work / "eval.json").read_text())["results"]["val"]["scores"]
+        scores.append(found["miou"])
+    assert abs(scores[0] - scores[1]) <= 5e-4
