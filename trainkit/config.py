@@ -122,15 +122,30 @@ class SatelliteBranchConfig:
 
 
 FusionWeights = Literal["auto", "per-class"] | tuple[float, ...]
+"""One weight per branch, or how to choose them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FusionConfig:
     """How the logits of the branches are weighed before they are added."""
 
-    weights: FusionWeights = "auto"
-    """One weight per branch (aerial ones first, satellite last); "auto" chooses one number and
+    weights: Literal["auto", "per-class"] | float | tuple[float, ...] = "auto"
+    """One number is the weight of the aerial side, and the satellite branch takes the rest; a list
+    holds one per branch (aerial ones first, satellite last); "auto" chooses one number and
     "per-class" one per class, on patches that training has set aside."""
+
+    def __post_init__(self) -> None:
+        """Refuse a share of the aerial side that is none."""
+        if isinstance(self.weights, float) and not 0.0 <= self.weights <= 1.0:
+            raise ValueError(f"fusion.weights is {self.weights}; a single number must be 0 to 1")
+
+    def of(self, *, aerial: int, satellite: bool) -> FusionWeights:
+        """Give one weight per branch, where a number or list says them, for so many branches."""
+        if not isinstance(self.weights, float):
+            return self.weights
+        if not aerial or not satellite:
+            return (1.0 / max(aerial, 1),) * max(aerial, 1)
+        return (*(self.weights / aerial,) * aerial, 1.0 - self.weights)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +251,7 @@ class TrainConfig:
         branches = len(self.aerial) + (self.satellite is not None)
         if not branches:
             raise ValueError("there is no branch; give [[aerial]], [satellite] or both")
-        weights = self.fusion.weights
+        weights = self.fusion_weights
         if isinstance(weights, tuple) and len(weights) != branches:
             raise ValueError(
                 f"fusion.weights has {len(weights)} values for {branches} branches; "
@@ -252,6 +267,11 @@ class TrainConfig:
                 f"training.aerial.crop_px is {self.training.aerial.crop_px}; "
                 f"use at most tile_size, {self.input.tile_size}"
             )
+
+    @property
+    def fusion_weights(self) -> FusionWeights:
+        """One weight per branch, or how to choose them."""
+        return self.fusion.of(aerial=len(self.aerial), satellite=self.satellite is not None)
 
 
 def presets() -> tuple[str, ...]:

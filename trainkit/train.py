@@ -78,7 +78,7 @@ def train(config: TrainConfig, data: Path, out: Path, options: TrainOptions, wat
         for name in model.branch_names
     }
 
-    choice = choose_weights(config.fusion.weights, model, sets.tune, dataset.classes)
+    choice = choose_weights(config.fusion_weights, model, sets.tune, dataset.classes)
     model.fusion.set_weights(choice.weights)
     write_sweep(out / "fusion_sweep.csv", choice.rows)
     watch.on_fusion(choice)

@@ -52,6 +52,7 @@ def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
         ("[satellite]\nencoder_widths = [64, 64, 128]", "need four values each"),
         ("[satellite]\nn_head = 48", "must be multiples of n_head 48"),
         ("[satellite]\n[fusion]\nweights = [0.7, 0.3]", "has 2 values for 1 branches"),
+        ("[[aerial]]\n[satellite]\n[fusion]\nweights = 1.7", "a single number must be 0 to 1"),
         ("", "there is no branch"),
         ('[[aerial]]\n[satellite]\nhead = "original"', "whose scores are never negative"),
         ("[[aerial]]\n[training.aerial]\nsteps = 9", "epochs is 30 and steps is 9; set one"),
@@ -64,3 +65,21 @@ def test_a_mistake_is_found_and_its_remedy_named(text: str, message: str, tmp_pa
     path.write_text(f'name = "mine"\n{text}\n', encoding="utf-8")
     with pytest.raises(ConfigError, match=re.escape(message)):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("branches", "weights", "expected"),
+    [
+        ("[[aerial]]\n[satellite]", "0.7", (0.7, 0.3)),
+        ("[[aerial]]\n[[aerial]]\n[satellite]", "0.7", (0.35, 0.35, 0.3)),
+        ("[[aerial]]", "0.7", (1.0,)),
+        ("[satellite]", "0.7", (1.0,)),
+        ("[[aerial]]\n[satellite]", "[0.6, 0.5]", (0.6, 0.5)),
+    ],
+)
+def test_one_number_is_the_weight_of_the_aerial_side(
+    branches: str, weights: str, expected: tuple[float, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(f'name = "mine"\n{branches}\n[fusion]\nweights = {weights}\n')
+    assert load(path).fusion_weights == pytest.approx(expected)

@@ -168,7 +168,7 @@ class LandCoverModel(nn.Module):
                 config.satellite, len(config.input.satellite_bands), config.num_classes
             )
         count = len(self.branches)
-        given = config.fusion.weights
+        given = config.fusion_weights
         weights = given if isinstance(given, tuple) else (1.0 / count,) * count
         self.fusion = LateFusion(config.input, self.branch_names, weights, config.num_classes)
 
