@@ -88,6 +88,17 @@ class MapSet:
                 values = np.where(hidden, np.uint8(NODATA), values)
             writer.write(*tile.interior, values)
 
+    def write_nodata(self, tile: Tile) -> None:
+        """Write nodata over the interior of a tile.
+
+        Raises:
+            DataError: If the disk does not take it.
+        """
+        rows, cols = tile.interior
+        shape = (rows.stop - rows.start, cols.stop - cols.start)
+        for writer in self.writers.values():
+            writer.write(rows, cols, np.full((writer.bands, *shape), NODATA, dtype=np.uint8))
+
     def finish(self) -> None:
         """Bring all maps into their final form; the first that fails leaves the later ones out.
 

@@ -134,6 +134,11 @@ class MapWriter:
             dataset.write_colormap(1, table)
             dataset.colorinterp = [ColorInterp.palette]
 
+    @property
+    def bands(self) -> int:
+        """Number of bands."""
+        return len(self._kind.bands)
+
     def write(self, rows: slice, cols: slice, values: NDArray[np.uint8]) -> None:
         """Write a window.
 
@@ -164,6 +169,7 @@ class MapWriter:
                 str(self._copy),
                 driver="COG",
                 COMPRESS="DEFLATE",
+                NUM_THREADS="ALL_CPUS",
                 BLOCKSIZE=BLOCK,
                 OVERVIEW_RESAMPLING=self._kind.overviews.upper(),
                 BIGTIFF="IF_SAFER",

@@ -11,10 +11,6 @@ An error leaves no unfinished map behind.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from .card import ModelCard, Runnable
 from .errors import BundleError
@@ -69,30 +65,40 @@ def infer(
             MapSet(out, scene.aerial.stem, reader.info.grid, kinds, tags) as maps,
         ):
             for tile in plan:
-                result, valid = _run_tile(tile, reader, scene, card, model, tally)
-                with tally.clock("write"):
-                    maps.write(tile, tile_maps(result), valid)
-                on_tile(tally.tiles, total)
+                _map_tile(tile, reader, scene, card, model, maps, tally)
+                on_tile(tally.tiles + tally.empty_tiles, total)
             with tally.clock("write"):
                 maps.finish()
         tally.add_scene(reader.info.grid, maps.paths)
     return tally.report(card, model.precision, options.segx_version)
 
 
-def _run_tile(
-    tile: Tile, reader: RasterReader, scene: Scene, card: ModelCard, model: Runnable, tally: Tally
-) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_]]:
-    """Read, prepare and run one tile; return its outputs and which of its pixels hold data."""
+def _map_tile(
+    tile: Tile,
+    reader: RasterReader,
+    scene: Scene,
+    card: ModelCard,
+    model: Runnable,
+    maps: MapSet,
+    tally: Tally,
+) -> None:
+    """Read, prepare, run and write one tile; one without any aerial data is only written."""
     size = card.aerial.tile_size
     with tally.clock("read"):
         aerial, valid = read_reflected(reader, tile.row, tile.col, size, size)
+    if not valid[tile.source].any():
+        with tally.clock("write"):
+            maps.write_nodata(tile)
+        tally.empty_tiles += 1
+        return
     with tally.clock("prepare"):
         satellite = _prepare(tile, reader, scene, card)
         feed = make_feed([aerial], None if satellite is None else [satellite])
     with tally.clock("infer"):
         result = model.run(feed)
     tally.add_tile(scene, satellite)
-    return result, valid
+    with tally.clock("write"):
+        maps.write(tile, tile_maps(result), valid)
 
 
 def _prepare(

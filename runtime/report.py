@@ -1,5 +1,6 @@
 """Measure a run, stage by stage, and write what was measured."""
 
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -47,7 +48,9 @@ class Latency:
 
 
 def latency(seconds: Sequence[float]) -> Latency:
-    """Summarise durations given in seconds; at least one."""
+    """Summarise durations given in seconds; NaN where there is none."""
+    if not seconds:
+        return Latency(mean=math.nan, p50=math.nan, p90=math.nan, p95=math.nan, p99=math.nan)
     values = np.asarray(seconds, dtype=np.float64) * 1e3
     p50, p90, p95, p99 = (float(v) for v in np.percentile(values, [50, 90, 95, 99]))
     return Latency(mean=float(values.mean()), p50=p50, p90=p90, p95=p95, p99=p99)

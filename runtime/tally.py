@@ -18,6 +18,8 @@ class Tally:
     backend: BackendChoice
     clock: Clock = field(default_factory=Clock)
     tile_seconds: list[float] = field(default_factory=list)
+    empty_tiles: int = 0
+    """Tiles without aerial data, which are not run."""
     cold_start_s: float = 0.0
     pixels: int = 0
     area_km2: float = 0.0
@@ -29,7 +31,7 @@ class Tally:
 
     @property
     def tiles(self) -> int:
-        """Tiles done."""
+        """Tiles run."""
         return len(self.tile_seconds)
 
     def add_tile(self, scene: Scene, satellite: SatelliteInput | None) -> None:

@@ -156,6 +156,33 @@ def test_pixels_that_an_alpha_band_hides_become_nodata(write_aerial: Write, tmp_
     np.testing.assert_array_equal(found, np.where(pixels[1] == 0, 255, pixels[0]))
 
 
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_a_tile_without_data_is_not_run_and_changes_no_other_pixel(
+    everywhere: bool, write_aerial: Write, tmp_path: Path
+) -> None:
+    pixels = np.maximum(noise(50, 47), 1)
+    hole = np.s_[:, :, :] if everywhere else np.s_[:, STRIDE : 2 * STRIDE, 2 * STRIDE :]
+    pixels[hole] = 0
+    path = write_aerial(tmp_path / "a.tif", pixels, bands=())
+    with rasterio.open(path, "r+") as dataset:
+        dataset.nodata = 0
+    seen: list[tuple[int, int]] = []
+    model = identity()
+    report = infer(
+        [Scene(aerial=path, satellite=None)],
+        card(),
+        model,
+        tmp_path / "maps",
+        tally=Tally(CHOICE),
+        options=MapOptions(),
+        on_tile=lambda done, total: seen.append((done, total)),
+    )
+    found = read(tmp_path / "maps" / "a_landcover.tif")[0]
+    np.testing.assert_array_equal(found, np.where(pixels[0] == 0, 255, pixels[0]))
+    assert report.tiles == len(model.feeds) == (0 if everywhere else 12 - 1)
+    assert seen[-1] == (12, 12)
+
+
 # The satellite series.
 
 
