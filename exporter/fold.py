@@ -8,6 +8,7 @@ so that a convolution before it can do the work. Quantizers and TensorRT then se
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,8 +69,8 @@ class _Graph:
             for value in (*inferred.value_info, *inferred.input, *inferred.output)
         }
 
-    def is_constant(self, names: object) -> bool:
-        return all(name in self.constants for name in names)  # type: ignore[attr-defined]
+    def is_constant(self, names: Iterable[str]) -> bool:
+        return all(name in self.constants for name in names)
 
     def sole_producer(self, name: str) -> NodeProto | None:
         """The convolution that gives a value which nothing else uses."""
