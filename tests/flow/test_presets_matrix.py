@@ -42,4 +42,4 @@ def test_a_preset_becomes_a_bundle_that_maps_a_scene(preset: str, tmp_path: Path
             tally=Tally(choice),
             options=MapOptions(),
         )
-        assert report.tiles == 2
+        assert report.tiles == 4
