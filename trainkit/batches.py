@@ -6,7 +6,7 @@ theirs.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -79,16 +79,17 @@ class Patches:
                 f"{patch_id} is {sample.labels.shape[0]} x {sample.labels.shape[1]} px and "
                 f"input.tile_size is {side}; they must be equal; correct the config"
             )
-        return replace(sample, aerial=np.ascontiguousarray(sample.aerial[list(self._channels())]))
+        self._check_bands()
+        return sample.with_bands(self.inputs.aerial_bands)
 
-    def _channels(self) -> Iterator[int]:
+    def _check_bands(self) -> None:
+        """Blame an unknown band on the config, where it stands, rather than on the patch."""
         for band in self.inputs.aerial_bands:
             if band not in AERIAL_BANDS:
                 raise ConfigError(
                     f"input.aerial_bands has '{band}'; {self.source.root} has "
                     f"{', '.join(AERIAL_BANDS)}; choose from these"
                 )
-            yield AERIAL_BANDS.index(band)
 
 
 def fits_in_memory(patches: int, config: TrainConfig) -> bool:
