@@ -57,7 +57,7 @@ def describe(checkpoint: Checkpoint, contents: Contents, files: dict[str, str]) 
             steps=sum(info.steps.values()),
             toy=info.toy,
         ),
-        precision=contents.options.precision,
+        precision="fp32",
         parts=tuple(graph.spec for graph in contents.graphs),
         aerial=replace(card.aerial, halo_exact=_is_exact(checkpoint, contents.receptive)),
         satellite=card.satellite,

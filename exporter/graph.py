@@ -8,11 +8,12 @@ from typing import Any, cast
 import onnx
 from numpy.typing import NDArray
 
-from runtime.manifest import DType, PartSpec, Precision, TensorSpec, Variant
+from runtime.manifest import DType, PartSpec, TensorSpec, Variant
 from trainkit.models import Part, PartTensor
 
 from .fold import fold_batch_norm
-from .lint import found_precision, require_clean
+from .lint import require_clean
+from .lint_precision import found_precision
 from .options import ExportOptions
 from .runners import torch_runner
 from .samples import random_feed
@@ -25,7 +26,7 @@ class GraphReport:
     """What became of one part."""
 
     spec: PartSpec
-    """What the manifest says of it; its precision is the one that was asked for."""
+    """What the manifest says of it."""
     nodes: int
     size_mib: float
     found_precision: str
@@ -60,9 +61,7 @@ def write_graphs(
     reports = []
     for part in parts:
         feed = {spec.name: known[spec.name] for spec in part.inputs}
-        reports.append(
-            _write_graph(part, folder, feed, options.precision, options.metadata(bundle))
-        )
+        reports.append(_write_graph(part, folder, feed, options.metadata(bundle)))
         known.update(run(part.name, feed))
         on_part(f"{part.name}.onnx written")
     return tuple(reports)
@@ -72,10 +71,9 @@ def _write_graph(
     part: Part,
     folder: Path,
     feed: Mapping[str, NDArray[Any]],
-    precision: Precision,
     metadata: Mapping[str, str],
 ) -> GraphReport:
-    spec = part_spec(part, precision)
+    spec = part_spec(part)
     traced = part_to_onnx(part)
     fold_batch_norm(traced)
     simplified = simplify(finish(traced, {}), spec, feed)
@@ -92,8 +90,8 @@ def _write_graph(
     )
 
 
-def part_spec(part: Part, precision: Precision) -> PartSpec:
-    """Give what the manifest says of a part."""
+def part_spec(part: Part) -> PartSpec:
+    """Give what the manifest says of a part in FP32."""
     variant: Variant | None = None
     if part.role == "fusion":
         is_map = any(spec.name == "classes" for spec in part.outputs)
@@ -102,7 +100,7 @@ def part_spec(part: Part, precision: Precision) -> PartSpec:
         name=part.name,
         role=part.role,
         file=f"{part.name}.onnx",
-        precision=precision,
+        precision="fp32",
         inputs=tuple(map(_tensor_spec, part.inputs)),
         outputs=tuple(map(_tensor_spec, part.outputs)),
         variant=variant,

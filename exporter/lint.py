@@ -3,10 +3,15 @@
 versions      opset 17 to 20 and IR 10, which the oldest supported runtimes read
 interface     names, types and shapes of the manifest; only the batch varies
 operators     no data-dependent shapes, branches, loops or random numbers
+sizes         all sizes inside follow from the batch
 norms         no BatchNormalization, no LayerNormalization taken apart
 resize        linear, pixel corners on pixel corners, no smoothing
 uint8         goes into a Cast and comes out of a Cast from float32, or TensorRT refuses it
-precision     weights have the type that was asked for
+indices       no ArgMax leaves the graph in 64 bits, which are eight times the bytes to copy
+raw           inputs are scaled before they are cast to FP16
+constants     finite, and no mask of -1e9 where FP16 is
+transposed    no Q/DQ on transposed convolutions, unless they are wanted
+precision     the work is done in the precision that was asked for
 """
 
 from collections.abc import Callable, Iterator
@@ -19,6 +24,8 @@ from onnx import ModelProto, NodeProto, TensorProto
 from runtime.errors import BundleError
 from runtime.manifest import PartSpec, TensorSpec
 
+from .lint_graph import DOMAINS, LintGraph
+from .lint_precision import constants, precision, raw, transposed
 from .to_onnx import IR_VERSION
 
 OPSETS = range(17, 21)
@@ -31,12 +38,8 @@ RANDOM = frozenset(
 
 DTYPES: dict[int, str] = {TensorProto.UINT8: "uint8", TensorProto.FLOAT: "float32"}
 
-FLOATS = {
-    TensorProto.FLOAT: "fp32",
-    TensorProto.FLOAT16: "fp16",
-    TensorProto.BFLOAT16: "bf16",
-    TensorProto.DOUBLE: "fp64",
-}
+INDICES = (TensorProto.INT64, TensorProto.INT32)
+"""Types of ArgMax; what leaves in one of them breaks the rule of that name only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +51,25 @@ class Finding:
     """What was found and expected."""
 
 
-def lint(model: ModelProto, spec: PartSpec) -> tuple[Finding, ...]:
-    """Check a graph against every rule; the graph should hold inferred shapes."""
-    graph = _Graph(model)
+def lint(model: ModelProto, spec: PartSpec, *, transposed: bool = False) -> tuple[Finding, ...]:
+    """Check a graph against every rule; the graph should hold inferred shapes.
+
+    Args:
+        model: Any graph.
+        spec: What the manifest says of it, its precision too.
+        transposed: Whether Q/DQ on transposed convolutions are wanted.
+    """
+    graph = LintGraph(model, transposed=transposed)
     return tuple(Finding(name, text) for name, rule in RULES.items() for text in rule(graph, spec))
 
 
-def require_clean(model: ModelProto, spec: PartSpec) -> None:
-    """Refuse a graph that breaks a rule.
+def require_clean(model: ModelProto, spec: PartSpec, *, transposed: bool = False) -> None:
+    """Refuse a graph that breaks a rule; see `lint`.
 
     Raises:
         BundleError: Naming the part and the first rule.
     """
-    findings = lint(model, spec)
+    findings = lint(model, spec, transposed=transposed)
     if findings:
         more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
         raise BundleError(
@@ -70,33 +79,7 @@ def require_clean(model: ModelProto, spec: PartSpec) -> None:
         )
 
 
-def found_precision(model: ModelProto) -> str:
-    """Precision of a graph by what it holds: int8 with Q/DQ, else the types of its weights."""
-    if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
-        return "int8"
-    types = {item.data_type for item in model.graph.initializer}
-    found = [name for kind, name in FLOATS.items() if kind in types]
-    return "/".join(found) or "fp32"
-
-
-class _Graph:
-    """A graph, with who gives and who takes each value."""
-
-    def __init__(self, model: ModelProto) -> None:
-        self.model = model
-        self.nodes = list(model.graph.node)
-        self.producers = {name: node for node in self.nodes for name in node.output}
-        self.takers: dict[str, list[NodeProto]] = {}
-        for node in self.nodes:
-            for name in node.input:
-                self.takers.setdefault(name, []).append(node)
-
-    def before(self, node: NodeProto, index: int = 0) -> NodeProto | None:
-        """The node that gives an input of a node."""
-        return self.producers.get(node.input[index]) if len(node.input) > index else None
-
-
-def _versions(graph: _Graph, spec: PartSpec) -> Iterator[str]:
+def _versions(graph: LintGraph, spec: PartSpec) -> Iterator[str]:
     opsets = {item.domain: item.version for item in graph.model.opset_import}
     if set(opsets) != {""} or opsets[""] not in OPSETS:
         yield f"opsets {opsets}; expected one of 17 to 20 in the default domain alone"
@@ -104,12 +87,18 @@ def _versions(graph: _Graph, spec: PartSpec) -> Iterator[str]:
         yield f"IR version {graph.model.ir_version}; expected {IR_VERSION}"
 
 
-def _interface(graph: _Graph, spec: PartSpec) -> Iterator[str]:
+def _interface(graph: LintGraph, spec: PartSpec) -> Iterator[str]:
+    indices = {value.name for value in graph.model.graph.output if _is_index(value)}
     pairs = ((graph.model.graph.input, spec.inputs), (graph.model.graph.output, spec.outputs))
     for values, specs in pairs:
-        found, expected = [_described(value) for value in values], [_expected(s) for s in specs]
+        found = [_described(value) for value in values if value.name not in indices]
+        expected = [_expected(tensor) for tensor in specs if tensor.name not in indices]
         if found != expected:
             yield f"{', '.join(found)}; expected {', '.join(expected)}"
+
+
+def _is_index(value: onnx.ValueInfoProto) -> bool:
+    return value.type.tensor_type.elem_type in INDICES
 
 
 def _described(value: onnx.ValueInfoProto) -> str:
@@ -122,13 +111,43 @@ def _expected(spec: TensorSpec) -> str:
     return f"{spec.name} {spec.dtype}{list(spec.shape)}"
 
 
-def _operators(graph: _Graph, spec: PartSpec) -> Iterator[str]:
+def _sizes(graph: LintGraph, spec: PartSpec) -> Iterator[str]:
+    if graph.is_foreign or any(node.op_type in DYNAMIC for node in graph.nodes):
+        return
+    model = _with_sizes(graph.model, spec)
+    for value in onnx.shape_inference.infer_shapes(model, data_prop=True).graph.value_info:
+        tensor = value.type.tensor_type
+        if not tensor.HasField("shape") or not all(
+            d.HasField("dim_value") for d in tensor.shape.dim
+        ):
+            sizes = [dim.dim_value or "?" for dim in tensor.shape.dim]
+            yield f"{value.name} has sizes {sizes} for a batch of 1; expected them to be known"
+            return
+
+
+def _with_sizes(model: ModelProto, spec: PartSpec) -> ModelProto:
+    """One tile of the manifest's size, and nothing known of the values after it."""
+    single = ModelProto()
+    single.CopyFrom(model)
+    del single.graph.value_info[:]
+    for value in single.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    shapes = {tensor.name: tensor.with_batch(1) for tensor in spec.inputs}
+    for value in single.graph.input:
+        shape = shapes.get(value.name, ())
+        if len(shape) == len(value.type.tensor_type.shape.dim):
+            for dim, size in zip(value.type.tensor_type.shape.dim, shape, strict=True):
+                dim.dim_value = size
+    return single
+
+
+def _operators(graph: LintGraph, spec: PartSpec) -> Iterator[str]:
     for node in graph.nodes:
-        if node.op_type in DYNAMIC | RANDOM or node.domain not in ("", "ai.onnx"):
+        if node.op_type in DYNAMIC | RANDOM or node.domain not in DOMAINS:
             yield f"{node.op_type} ({node.name}); expected none"
 
 
-def _norms(graph: _Graph, spec: PartSpec) -> Iterator[str]:
+def _norms(graph: LintGraph, spec: PartSpec) -> Iterator[str]:
     for node in graph.nodes:
         if node.op_type == "BatchNormalization":
             yield f"BatchNormalization ({node.name}); expected a convolution, or Mul and Add"
@@ -136,19 +155,22 @@ def _norms(graph: _Graph, spec: PartSpec) -> Iterator[str]:
             yield f"a LayerNormalization in pieces ({node.name}); expected one operator"
 
 
-def _is_variance(graph: _Graph, node: NodeProto) -> bool:
-    """Mean of the square of (x - mean of x)."""
-    square = graph.before(node)
+def _is_variance(graph: LintGraph, node: NodeProto) -> bool:
+    """Mean of the square of (x - mean of x), with or without changes of type between them."""
+    square = graph.producers.get(graph.source(node.input[0]))
     if square is None or square.op_type not in ("Pow", "Mul"):
         return False
-    centred = graph.before(square)
+    centred = graph.producers.get(graph.source(square.input[0]))
     if centred is None or centred.op_type != "Sub":
         return False
-    mean = graph.before(centred, 1)
-    return mean is not None and mean.op_type == "ReduceMean" and mean.input[0] == centred.input[0]
+    value, average = (graph.source(name) for name in centred.input)
+    mean = graph.producers.get(average)
+    return (
+        mean is not None and mean.op_type == "ReduceMean" and graph.source(mean.input[0]) == value
+    )
 
 
-def _resize(graph: _Graph, spec: PartSpec) -> Iterator[str]:
+def _resize(graph: LintGraph, spec: PartSpec) -> Iterator[str]:
     defaults = {"mode": b"nearest", "coordinate_transformation_mode": b"half_pixel", "antialias": 0}
     # PyTorch's half pixels differ only where the output is one pixel wide.
     good = ("half_pixel", "pytorch_half_pixel")
@@ -165,7 +187,7 @@ def _resize(graph: _Graph, spec: PartSpec) -> Iterator[str]:
             )
 
 
-def _uint8(graph: _Graph, spec: PartSpec) -> Iterator[str]:
+def _uint8(graph: LintGraph, spec: PartSpec) -> Iterator[str]:
     for tensor in spec.inputs:
         takers = graph.takers.get(tensor.name, [])
         if tensor.dtype == "uint8" and [node.op_type for node in takers] != ["Cast"]:
@@ -182,18 +204,24 @@ def _uint8(graph: _Graph, spec: PartSpec) -> Iterator[str]:
             yield f"{tensor.name} comes from {given}; expected a Cast from float32"
 
 
-def _precision(graph: _Graph, spec: PartSpec) -> Iterator[str]:
-    found = found_precision(graph.model)
-    if found != spec.precision:
-        yield f"weights in {found}; {spec.precision} was asked for"
+def _indices(graph: LintGraph, spec: PartSpec) -> Iterator[str]:
+    for value in graph.model.graph.output:
+        if _is_index(value):
+            kind = TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()
+            yield f"{value.name} leaves as {kind}; expected a Cast to float32 and one to uint8"
 
 
-RULES: dict[str, Callable[[_Graph, PartSpec], Iterator[str]]] = {
+RULES: dict[str, Callable[[LintGraph, PartSpec], Iterator[str]]] = {
     "versions": _versions,
     "interface": _interface,
     "operators": _operators,
+    "sizes": _sizes,
     "norms": _norms,
     "resize": _resize,
     "uint8": _uint8,
-    "precision": _precision,
+    "indices": _indices,
+    "raw": raw,
+    "constants": constants,
+    "transposed": transposed,
+    "precision": precision,
 }

@@ -63,6 +63,13 @@ TOLERANCES: dict[Precision, Tolerance] = {
     # FP32 sums in another order: about 1e-6 of the scale on the presets, more in deep attention
     # with large norms. A wrong resize, norm or band is beyond 1e-2.
     "fp32": Tolerance(max_abs=5e-3, mean_abs=1e-4, cosine=0.9999, argmax=0.999),
+    # Rounding to FP16 moves a logit by 1e-3 of the scale; BF16, in which CPUs run such a graph, by
+    # 5e-2 in deep attention. What that costs is for the gate to say; this finds what is broken.
+    "fp16": Tolerance(max_abs=0.2, mean_abs=2e-2, cosine=0.995, argmax=0.9),
+    # A step of INT8 is 1e-2 of the scale; the layers of a trained network add up to 0.15, those of
+    # a random one to 0.9, and half of its classes, which hardly differ, change. What that costs
+    # is counted by the gate.
+    "int8": Tolerance(max_abs=1.5, mean_abs=0.15, cosine=0.9, argmax=0.0),
 }
 """What two stages of each precision may differ by: the only such table."""
 
@@ -100,6 +107,8 @@ class Ledger:
     source: Source
     samples: tuple[str, ...]
     stages: tuple[Stage, ...]
+    before: tuple[Stage, ...] = ()
+    """Of a converted bundle: the stages of the FP32 bundle, on samples of their own."""
 
     @property
     def faults(self) -> tuple[tuple[Stage, Row], ...]:

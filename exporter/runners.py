@@ -1,6 +1,6 @@
 """Run the parts of a model one by one, in PyTorch or from their ONNX files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -29,26 +29,32 @@ def torch_runner(parts: Sequence[Part]) -> Runner:
     return run
 
 
+def files_in(folder: Path, parts: Sequence[PartSpec]) -> dict[str, Path]:
+    """Path of each part's file in a folder, by name."""
+    return {part.name: folder / part.file for part in parts}
+
+
 class SessionRunner:
     """Run the parts' ONNX files with one library; a session is opened at its first use.
 
     Args:
         backend: The library.
-        folder: Where the files lie.
+        files: ONNX file of each part, by name.
         parts: What the manifest says of them.
     """
 
-    def __init__(self, backend: Backend, folder: Path, parts: Sequence[PartSpec]) -> None:
+    def __init__(
+        self, backend: Backend, files: Mapping[str, Path], parts: Sequence[PartSpec]
+    ) -> None:
         self._backend: Backend = backend
-        self._folder = folder
+        self._files = files
         self._parts = {part.name: part for part in parts}
         self._sessions: dict[str, Session] = {}
 
     def __call__(self, name: str, feed: Arrays) -> Arrays:
         """Run a part on one sample."""
         if name not in self._sessions:
-            part = self._parts[name]
-            self._sessions[name] = open_session(self._backend, self._folder / part.file, part)
+            self._sessions[name] = open_session(self._backend, self._files[name], self._parts[name])
         return self._sessions[name].run(feed)
 
     def close(self) -> None:

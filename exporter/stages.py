@@ -12,7 +12,7 @@ from runtime.manifest import PartSpec
 from trainkit.models import Part
 
 from .parity import Ledger, Runner, Stage, compare, require
-from .runners import SessionRunner, torch_runner
+from .runners import SessionRunner, files_in, torch_runner
 from .samples import Feed, Samples
 
 BACKENDS: dict[Backend, str] = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
@@ -55,7 +55,7 @@ def check_stages(
     feed = next(iter(samples.feeds.values()))
     with ExitStack() as opened:
         for backend, label in BACKENDS.items():
-            runner = SessionRunner(backend, folder, specs)
+            runner = SessionRunner(backend, files_in(folder, specs), specs)
             opened.callback(runner.close)
             note = f"{label} compared with {before[0]}"
             after = (label, runner)

@@ -30,3 +30,8 @@ class Steps:
         """Tell that one more step is done."""
         self.done += 1
         self.watch.on_step(self.done, self.total, note)
+
+    def extra(self, note: str) -> None:
+        """Tell that a step is done that was not counted before."""
+        self.total += 1
+        self(note)

@@ -40,6 +40,7 @@ class Bundle:
             aerial=manifest.aerial,
             satellite=manifest.satellite,
             classes=manifest.classes,
+            input_ranges=manifest.input_ranges,
         )
 
     def file(self, part: PartSpec) -> Path:

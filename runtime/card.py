@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from .classes import LandCoverClass
+from .drift import InputRanges
 from .manifest import AerialSpec
 from .satellite import SatelliteSpec
 
@@ -24,6 +25,8 @@ class ModelCard:
     satellite: SatelliteSpec | None
     """None for a model without a satellite branch."""
     classes: tuple[LandCoverClass, ...]
+    input_ranges: InputRanges | None = None
+    """Where the means of calibration tiles lay; None where nothing was calibrated."""
 
 
 class Runnable(Protocol):

@@ -5,7 +5,8 @@
     |-- DataError         a data set, raster or text file is missing, damaged or of another kind
     |   |-- BandError     the bands are not the ones that were asked for
     |   |-- GridError     a CRS, extent or resolution does not fit
-    |   `-- SatelliteError  no Sentinel-2 series, or none that can be used
+    |   |-- SatelliteError  no Sentinel-2 series, or none that can be used
+    |   `-- CalibrationError  samples that a quantised bundle must not be calibrated on
     |-- CheckpointError   a checkpoint folder is incomplete, changed or not ours
     |-- BundleError       a bundle is incomplete, changed or of a version that cannot be read
     |-- FeedError         arrays handed to a session do not match its inputs
@@ -39,6 +40,10 @@ class GridError(DataError):
 
 class SatelliteError(DataError):
     """There is no Sentinel-2 series for an aerial image, or none that can be used."""
+
+
+class CalibrationError(DataError):
+    """Samples are blank, unpaired, stale, or reserved for measuring."""
 
 
 class CheckpointError(SegxError):

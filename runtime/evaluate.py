@@ -1,28 +1,28 @@
 """Measure a model against labels, on patches and on a scene."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .card import ModelCard, Runnable
 from .classes import LandCoverClass
-from .dataset import Dataset
-from .errors import DataError, GridError
+from .dataset import Dataset, check_dataset_fit
+from .errors import DataError
 from .flair import CLASSES, class_indices
 from .maps import tile_maps
 from .metrics import ConfusionMatrix, Scores, score
 from .model import make_feed
 from .raster import RasterReader
+from .scene_dataset import check_labels
 from .splits import Split
 from .tiler import TilePlan
 
 SEAM_PX = 8
 """Pixels at most this far from the border between two tiles count as lying along a seam."""
-
-SCENE_LABELS = "labels.tif"
 
 OnPatch = Callable[[int, int], None]
 """Called with the patches done and the patches in all."""
@@ -60,21 +60,36 @@ def evaluate(
 
     Raises:
         DataError: If there is no such split, a patch has no labels, or the classes differ.
+        BandError: If the data lacks an aerial band.
+        GridError: If its aerial resolution is another one.
     """
     check_classes(card.classes, dataset.classes, str(dataset.root))
     ids = spread(dataset.ids(split), limit)
+    check_dataset_fit(dataset, card, ids)
     matrix = ConfusionMatrix(len(card.classes))
-    for done, patch_id in enumerate(ids, start=1):
+    for done, (feed, labels) in enumerate(labelled_feeds(dataset, ids, card), start=1):
+        matrix.update(labels, tile_maps(model.run(feed))["classes"][0])
+        on_patch(done, len(ids))
+    return _evaluation(matrix, card.classes, len(ids))
+
+
+def labelled_feeds(
+    dataset: Dataset, ids: Iterable[str], card: ModelCard
+) -> Iterator[tuple[dict[str, NDArray[Any]], NDArray[np.uint8]]]:
+    """Read patches one after the other, each as a model's feed and its labels, shape (H, W).
+
+    Raises:
+        DataError: If a patch is damaged or has no labels.
+    """
+    for patch_id in ids:
         sample = dataset.read(patch_id, card.satellite).with_bands(card.aerial.bands)
         if sample.labels is None:
             raise DataError(
                 f"{dataset.root} has no labels for {patch_id}; expected a labelled split; "
                 "choose another --split"
             )
-        feed = make_feed([sample.aerial], [sample.satellite] if sample.satellite else None)
-        matrix.update(sample.labels, tile_maps(model.run(feed))["classes"][0])
-        on_patch(done, len(ids))
-    return _evaluation(matrix, card.classes, len(ids))
+        series = [sample.satellite] if sample.satellite else None
+        yield make_feed([sample.aerial], series), sample.labels
 
 
 def spread(ids: tuple[str, ...], limit: int | None) -> tuple[str, ...]:
@@ -125,18 +140,7 @@ def evaluate_map(map_path: Path, labels_path: Path, card: ModelCard) -> SceneEva
     with RasterReader(map_path) as reader:
         grid, predicted = reader.info.grid, reader.read_all()[0]
     with RasterReader(labels_path) as reader:
-        theirs = reader.info.grid
-        if (reader.info.count, reader.info.dtype) != (1, "uint8"):
-            raise DataError(
-                f"{labels_path} has {reader.info.count} {reader.info.dtype} band(s); expected one "
-                "of uint8 with the labels 1 to 19; rewrite the file"
-            )
-        if theirs.shape != grid.shape or grid.offset_of(theirs) != (0, 0):
-            raise GridError(
-                f"{labels_path} is {theirs.shape[0]} x {theirs.shape[1]} px on another grid than "
-                f"the aerial image ({grid.shape[0]} x {grid.shape[1]} px); expected the same grid; "
-                "warp the labels to it"
-            )
+        check_labels(reader.info, grid)
         labels = class_indices(reader.read_all()[0], where=str(labels_path))
     near = seam_mask(TilePlan(shape=grid.shape, size=card.aerial.tile_size, halo=card.aerial.halo))
     return SceneEvaluation(

@@ -11,7 +11,6 @@ domain is an *area*: it holds many patches and one Sentinel-2 series, which is o
 Reference: Garioud et al. 2023, FLAIR #2, arXiv 2310.13336.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -25,12 +24,13 @@ from numpy.typing import NDArray
 
 from .classes import LandCoverClass
 from .errors import BandError, DataError, SatelliteError
+from .fingerprint import fingerprint
 from .metrics import IGNORE_INDEX
-from .raster import RasterReader
+from .raster import RasterReader, describe
 from .sample import AERIAL_BANDS, Sample
 from .satellite import SatelliteInput, SatelliteSpec, SatelliteStack, window_cells
 from .series import holds_series, open_series
-from .splits import Split, assign
+from .splits import Split, assign, ids_of
 
 CRS = "EPSG:2154"
 """Lambert-93; some files carry an unnamed local CRS instead."""
@@ -110,6 +110,7 @@ class FlairTree:
     """A FLAIR #2 data set on disk."""
 
     classes = CLASSES
+    bands = AERIAL_BANDS
 
     def __init__(self, root: Path) -> None:
         """Find the patches below a folder.
@@ -143,13 +144,7 @@ class FlairTree:
         Raises:
             DataError: If the data set has no such split.
         """
-        found = self.splits.get(split, ())
-        if not found:
-            known = ", ".join(f"{name} ({len(ids)})" for name, ids in self.splits.items() if ids)
-            raise DataError(
-                f"{self.root} has no split '{split}'; it has {known}; choose one of them"
-            )
-        return found
+        return ids_of(self.splits, split, root=self.root)
 
     def groups(self) -> dict[str, str]:
         """Area of each patch by id."""
@@ -157,8 +152,11 @@ class FlairTree:
 
     def position(self, patch_id: str) -> tuple[float, float]:
         """Place of a patch's centre in its CRS, (x, y) in metres, from its georeference."""
-        with RasterReader(self._patch(patch_id).image, assume_crs=CRS) as reader:
-            return reader.info.grid.centre
+        return describe(self._patch(patch_id).image, assume_crs=CRS).grid.centre
+
+    def resolution_m(self, patch_id: str) -> float:
+        """Side of a pixel of a patch in metres, from its georeference."""
+        return describe(self._patch(patch_id).image, assume_crs=CRS).grid.resolution_m
 
     def read(self, patch_id: str, satellite: SatelliteSpec | None) -> Sample:
         """Read one patch with its labels and, if asked for, its satellite input.
@@ -171,6 +169,7 @@ class FlairTree:
             aerial = _checked_aerial(reader)
         return Sample(
             id=patch_id,
+            bands=self.bands,
             aerial=aerial,
             satellite=None if satellite is None else self.satellite_input(patch_id, satellite),
             labels=None if patch.labels is None else _read_labels(patch.labels),
@@ -204,13 +203,9 @@ class FlairTree:
 
     def fingerprint(self) -> str:
         """Hash of the names, sizes and centroids of everything that is read (sha256)."""
-        digest = hashlib.sha256()
-        for path in sorted(self._files()):
-            line = f"{path.relative_to(self.root).as_posix()} {path.stat().st_size}\n"
-            digest.update(line.encode())
-        if any(patch.satellite for patch in self.patches.values()):
-            digest.update(json.dumps(self._centroids, sort_keys=True).encode())
-        return digest.hexdigest()
+        placed = any(patch.satellite for patch in self.patches.values())
+        more = json.dumps(self._centroids, sort_keys=True) if placed else ""
+        return fingerprint(self.root, self._files(), more=more)
 
     def _files(self) -> Iterator[Path]:
         folders = set()

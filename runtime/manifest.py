@@ -13,12 +13,13 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from .classes import LandCoverClass
+from .drift import InputRanges
 from .errors import BundleError
 from .satellite import SatelliteSpec
 from .schema import parse
 
 FORMAT_MAJOR = 1
-FORMAT_MINOR = 0
+FORMAT_MINOR = 1
 FORMAT_VERSION = f"{FORMAT_MAJOR}.{FORMAT_MINOR}"
 FEATURES: frozenset[str] = frozenset()
 """Features that a manifest may require of this runtime."""
@@ -165,6 +166,8 @@ class Manifest:
     """Why it is or is not verified, in one sentence."""
     requires: tuple[str, ...] = ()
     accuracy: Accuracy | None = None
+    input_ranges: InputRanges | None = None
+    """Where the means of calibration tiles lay, by band."""
     licences: dict[str, str] = field(default_factory=dict)
     """Licence and attribution of weights and training data, by what they cover."""
     provenance: dict[str, object] = field(default_factory=dict)
@@ -184,6 +187,9 @@ class Manifest:
                 raise ValueError(f"part '{part.name}' names {part.file}, which has no sha256")
         if not any(part.variant == "classes" for part in self.parts):
             raise ValueError("no part ends in a class map")
+        if self.input_ranges is not None:
+            bands = self.satellite.bands if self.satellite else ()
+            self.input_ranges.check(self.aerial.bands, bands)
 
     def parts_for(self, variant: Variant) -> tuple[PartSpec, ...]:
         """Parts to run for a kind of result, in order."""

@@ -1,6 +1,7 @@
 """Run parts with OpenVINO, the default on CPUs."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,12 @@ from numpy.typing import NDArray
 from .errors import BackendError, BundleError, brief
 from .manifest import PartSpec, Precision, TensorSpec
 from .session import ExecutedPrecision, check_feed, check_names
+
+WEIGHTED = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul"})
+"""OpenVINO's kinds of layers that multiply by weights."""
+
+PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
+"""OpenVINO's names of the types that a layer computes in, and ours."""
 
 
 class OpenVinoSession:
@@ -35,6 +42,7 @@ class OpenVinoSession:
             replace(spec, shape=spec.with_batch(batch)) for spec in part.inputs
         )
         self.precision: ExecutedPrecision = executed
+        self._path = path
         self._outputs = [spec.name for spec in part.outputs]
         try:
             model = core.read_model(str(path))
@@ -52,6 +60,36 @@ class OpenVinoSession:
         check_feed(self.inputs, feed)
         results = self._request.infer(dict(feed), share_inputs=True, share_outputs=True)
         return {name: results[name] for name in self._outputs}
+
+    def computed(self) -> dict[str, int]:
+        """Count the layers with weights by the precision that they really run in.
+
+        Returns:
+            Number of layers by `fp32`, `bf16`, `fp16` or `int8`.
+        """
+        counts: Counter[str] = Counter()
+        for node in self._request.get_compiled_model().get_runtime_model().get_ops():
+            info = node.get_rt_info()
+            if info["layerType"].astype(str) in WEIGHTED:
+                kind = info["runtimePrecision"].astype(str)
+                counts[PRECISIONS.get(kind, kind)] += 1
+        return dict(sorted(counts.items()))
+
+    def require_executed(self) -> None:
+        """Refuse a part whose layers do not run in the precision that this session names.
+
+        Raises:
+            BundleError: If an INT8 part has no layer in INT8, a BF16 one none in BF16, or an FP32
+                one has others; a part without layers that have weights passes.
+        """
+        found, asked = self.computed(), self.precision.partition("+")[0]
+        if not found or (asked in found and (asked != "fp32" or len(found) == 1)):
+            return
+        layers = ", ".join(f"{count} in {name}" for name, count in found.items())
+        raise BundleError(
+            f"{self._path} runs with {layers} (layers with weights); expected {asked}, as the "
+            "bundle says; export it again, or with --precision fp16"
+        )
 
     def close(self) -> None:
         """Give memory back."""

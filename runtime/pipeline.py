@@ -94,9 +94,11 @@ def _map_tile(
     with tally.clock("prepare"):
         satellite = _prepare(tile, reader, scene, card)
         feed = make_feed([aerial], None if satellite is None else [satellite])
+        ranges = card.input_ranges
+        outside = () if ranges is None else ranges.outside(feed, valid)
     with tally.clock("infer"):
         result = model.run(feed)
-    tally.add_tile(scene, satellite)
+    tally.add_tile(scene, satellite, outside)
     with tally.clock("write"):
         maps.write(tile, tile_maps(result), valid)
 

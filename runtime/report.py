@@ -78,6 +78,18 @@ class SatelliteUse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """How many tiles look like none that the model was calibrated on."""
+
+    tiles_outside: int
+    """Tiles whose mean lies outside the calibrated range in at least one band."""
+    share: float
+    """Of the tiles run, 0 to 1."""
+    bands: dict[str, int]
+    """Tiles outside by band, most first; bands without any are left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What a run of `segx infer` did; numbers are seconds, MiB and the units in the names."""
 
@@ -102,6 +114,8 @@ class Report:
     """Per tile, all parts, without reading and writing."""
     satellite: SatelliteUse | None
     outputs: tuple[str, ...]
+    drift: Drift | None = None
+    """None for a model that knows no ranges."""
 
 
 def peak_rss_mib() -> float:

@@ -17,11 +17,20 @@ class Sample:
     """An aerial patch with what belongs to the same ground."""
 
     id: str
+    bands: tuple[str, ...]
+    """Names of the aerial bands, in channel order."""
     aerial: NDArray[np.uint8]
     """Shape (C, H, W), as stored."""
     satellite: SatelliteInput | None
     labels: NDArray[np.uint8] | None
     """Class indices, shape (H, W); 255 is ignored."""
+
+    def __post_init__(self) -> None:
+        """Refuse another number of names than of channels."""
+        if len(self.bands) != len(self.aerial):
+            raise ValueError(
+                f"{self.id} has {len(self.aerial)} aerial channels and {len(self.bands)} band names"
+            )
 
     def with_bands(self, bands: tuple[str, ...]) -> "Sample":
         """Keep these aerial bands, in this order.
@@ -29,13 +38,22 @@ class Sample:
         Raises:
             BandError: If there is no such band.
         """
-        if bands == AERIAL_BANDS:
+        if bands == self.bands:
             return self
-        missing = [band for band in bands if band not in AERIAL_BANDS]
-        if missing:
-            raise BandError(
-                f"{self.id} has the bands {', '.join(AERIAL_BANDS)}; expected {', '.join(missing)} "
-                "too; use a model of these bands"
-            )
-        order = [AERIAL_BANDS.index(band) for band in bands]
-        return replace(self, aerial=self.aerial[order])
+        check_bands(self.bands, bands, where=self.id)
+        order = [self.bands.index(band) for band in bands]
+        return replace(self, aerial=self.aerial[order], bands=bands)
+
+
+def check_bands(found: tuple[str, ...], wanted: tuple[str, ...], *, where: str) -> None:
+    """Check that every band that a model takes is there.
+
+    Raises:
+        BandError: Naming the bands that are missing.
+    """
+    missing = [band for band in wanted if band not in found]
+    if missing:
+        raise BandError(
+            f"{where} has the bands {', '.join(found)}; expected {', '.join(missing)} "
+            "too; use a model of these bands"
+        )

@@ -23,6 +23,7 @@ from .raster import RasterInfo, RasterReader
 from .satellite import SatelliteInput, SatelliteSpec, window_cells
 
 SCENE_AERIAL = "aerial.tif"
+SCENE_LABELS = "labels.tif"
 SATELLITE_FOLDER = "sentinel2"
 RESOLUTION_TOLERANCE = 0.1
 """An aerial resolution further off than this share is refused."""
@@ -165,7 +166,7 @@ def check_fit(scene: Scene, info: RasterInfo, spec: AerialSpec) -> None:
 def _check_bands(info: RasterInfo, spec: AerialSpec) -> None:
     names = tuple(name.lower() for name in info.bands)
     expected = tuple(name.lower() for name in spec.bands)
-    if info.count != len(expected) or (_are_names(names) and names != expected):
+    if info.count != len(expected) or (are_names(names) and names != expected):
         shown = ", ".join(names) if all(names) else f"{info.count} unnamed bands"
         raise BandError(
             f"{info.path} holds {shown}; expected {len(spec.bands)}: {', '.join(spec.bands)}, in "
@@ -173,6 +174,11 @@ def _check_bands(info: RasterInfo, spec: AerialSpec) -> None:
         )
     if info.dtype != spec.dtype:
         raise BandError(f"{info.path} is {info.dtype}; expected {spec.dtype}; rescale it first")
+
+
+def fits(found_m: float, expected_m: float) -> bool:
+    """Whether an aerial resolution is near enough to that of the model."""
+    return abs(found_m / expected_m - 1) <= RESOLUTION_TOLERANCE
 
 
 def _check_resolution(info: RasterInfo, spec: AerialSpec) -> None:
@@ -184,13 +190,13 @@ def _check_resolution(info: RasterInfo, spec: AerialSpec) -> None:
     transform, mean = info.grid.transform, info.grid.resolution_m
     across = math.hypot(transform.a, transform.d) / math.sqrt(abs(transform.determinant))
     for found in (mean * across, mean / across):
-        if not abs(found / spec.resolution_m - 1) <= RESOLUTION_TOLERANCE:
+        if not fits(found, spec.resolution_m):
             raise GridError(
                 f"{info.path} has {found:.3f} m per pixel; expected {spec.resolution_m:.3f} m "
                 f"within {RESOLUTION_TOLERANCE:.0%}; resample it first"
             )
 
 
-def _are_names(names: Sequence[str]) -> bool:
+def are_names(names: Sequence[str]) -> bool:
     """Whether every band says what it is; `band 1` and the like say nothing."""
     return all(name and not name.startswith("band") for name in names)

@@ -11,7 +11,11 @@ from .errors import BundleError, FeedError
 from .manifest import PartSpec, TensorSpec
 
 ExecutedPrecision = Literal["fp32", "bf16", "int8+bf16", "int8+fp32"]
-"""What a CPU really computes in."""
+"""What a CPU really computes in; operators between INT8 ones in what follows the plus.
+
+Of bundles in FP16 or INT8, OpenVINO makes BF16 (beside INT8) where the CPU has it, else FP32. ONNX
+Runtime computes in FP32 always, and rounds where the graph says.
+"""
 
 
 class Session(Protocol):

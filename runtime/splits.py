@@ -9,11 +9,13 @@ Reference: FLAIR #2 data card; the FLAIR-1 list names D070 where the card names 
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from .errors import DataError
+
+LISTED = "splits.json"
 
 Split = str
 """Name of a split: train, val, test, or another one that `splits.json` names."""
@@ -49,7 +51,7 @@ def assign(root: Path, patches: Sequence[Placed]) -> dict[Split, tuple[str, ...]
         DataError: If `splits.json` is damaged, names an unknown patch or one patch twice, or if
             there is only one area to draw training and validation from.
     """
-    listed = root / "splits.json"
+    listed = root / LISTED
     if listed.is_file():
         return _from_file(listed, {patch.id for patch in patches})
     by_domain = _group(patches, _official_split)
@@ -58,6 +60,24 @@ def assign(root: Path, patches: Sequence[Placed]) -> dict[Split, tuple[str, ...]
     if all(patch.is_test for patch in patches):
         return by_domain
     return _by_area(root, patches)
+
+
+def ids_of(splits: Mapping[Split, tuple[str, ...]], split: Split, *, root: Path) -> tuple[str, ...]:
+    """Give the ids of one split.
+
+    Args:
+        splits: Ids by split.
+        split: The one that is wanted.
+        root: Folder of the data set.
+
+    Raises:
+        DataError: If there is no such split, or it is empty.
+    """
+    found = splits.get(split, ())
+    if not found:
+        known = ", ".join(f"{name} ({len(ids)})" for name, ids in splits.items() if ids)
+        raise DataError(f"{root} has no split '{split}'; it has {known}; choose one of them")
+    return found
 
 
 def _from_file(path: Path, known: set[str]) -> dict[Split, tuple[str, ...]]:

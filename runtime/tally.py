@@ -1,12 +1,13 @@
 """Count what a run of inference does, and sum it up."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date
 
 from .backends import BackendChoice
 from .card import ModelCard
 from .grid import Grid
-from .report import BundleName, Clock, Report, SatelliteUse, latency, peak_rss_mib
+from .report import BundleName, Clock, Drift, Report, SatelliteUse, latency, peak_rss_mib
 from .satellite import SatelliteInput
 from .scene import Scene
 
@@ -25,6 +26,9 @@ class Tally:
     area_km2: float = 0.0
     encoder_runs: int = 0
     outputs: list[str] = field(default_factory=list)
+    tiles_outside: int = 0
+    """Tiles outside the ranges of calibration."""
+    _outside: Counter[str] = field(default_factory=Counter)
     _infer_s: float = 0.0
     _dates_used: set[tuple[str, date]] = field(default_factory=set)
     _dates_total: dict[str, int] = field(default_factory=dict)
@@ -34,12 +38,16 @@ class Tally:
         """Tiles run."""
         return len(self.tile_seconds)
 
-    def add_tile(self, scene: Scene, satellite: SatelliteInput | None) -> None:
-        """Count a tile that has just been run."""
+    def add_tile(
+        self, scene: Scene, satellite: SatelliteInput | None, outside: tuple[str, ...] = ()
+    ) -> None:
+        """Count a tile that has just been run, and the bands in which it is unlike calibration."""
         infer_s = self.clock.stages_s["infer"]
         self.tile_seconds.append(infer_s - self._infer_s)
         self._infer_s = infer_s
         self.cold_start_s = self.cold_start_s or self.clock.wall_s
+        self.tiles_outside += bool(outside)
+        self._outside.update(outside)
         if satellite is not None and scene.satellite is not None:
             self.encoder_runs += 1
             series = scene.satellite.name
@@ -73,6 +81,14 @@ class Tally:
             latency_ms=latency(self.tile_seconds),
             satellite=self._satellite(),
             outputs=tuple(self.outputs),
+            drift=None if card.input_ranges is None else self._drift(),
+        )
+
+    def _drift(self) -> Drift:
+        return Drift(
+            tiles_outside=self.tiles_outside,
+            share=self.tiles_outside / max(self.tiles, 1),
+            bands=dict(self._outside.most_common()),
         )
 
     def _satellite(self) -> SatelliteUse | None:

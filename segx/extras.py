@@ -11,7 +11,10 @@ Extra = Literal["train", "export", "ort", "tensorrt"]
 KEY_MODULES: dict[Extra, tuple[str, ...]] = {
     "train": ("torch", "torchvision", "timm", "lightning", "tensorboard", "safetensors"),
     "ort": ("onnxruntime",),
-    "export": ("onnx", "onnxscript", "onnxsim", "onnxruntime", "torch", "timm"),
+    "export": (
+        *("onnx", "onnxscript", "onnxsim", "onnxruntime", "torch", "timm"),
+        *("modelopt", "onnx_graphsurgeon", "onnxslim", "lief", "ml_dtypes"),
+    ),
     "tensorrt": ("polygraphy", "cuda"),
 }
 """The modules that each extra brings; where several bring one, the first is advised."""

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from runtime.dataset import Dataset as PatchSource
 from runtime.errors import ConfigError, DataError
-from runtime.sample import AERIAL_BANDS, Sample
+from runtime.sample import Sample
 from runtime.satellite import MONTHS, SatelliteSpec
 
 from .augment import Augmenter
@@ -79,16 +79,16 @@ class Patches:
                 f"{patch_id} is {sample.labels.shape[0]} x {sample.labels.shape[1]} px and "
                 f"input.tile_size is {side}; they must be equal; correct the config"
             )
-        self._check_bands()
+        self._check_bands(sample)
         return sample.with_bands(self.inputs.aerial_bands)
 
-    def _check_bands(self) -> None:
+    def _check_bands(self, sample: Sample) -> None:
         """Blame an unknown band on the config, where it stands, rather than on the patch."""
         for band in self.inputs.aerial_bands:
-            if band not in AERIAL_BANDS:
+            if band not in sample.bands:
                 raise ConfigError(
                     f"input.aerial_bands has '{band}'; {self.source.root} has "
-                    f"{', '.join(AERIAL_BANDS)}; choose from these"
+                    f"{', '.join(sample.bands)}; choose from these"
                 )
 
 

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 def eval_(
     model: Path = typer.Argument(..., help="Checkpoint folder or bundle."),
-    data: Path = typer.Argument(..., help="FLAIR #2 tree, or a scene folder with labels.tif."),
+    data: Path = typer.Argument(
+        ..., help="FLAIR #2 or LandCover.ai tree, or a scene with labels.tif."
+    ),
     split: str = typer.Option("val", help="Split of a data set."),
     backend: BackendName = typer.Option(BackendName.auto, help="Library that runs a bundle."),
     patches: int | None = typer.Option(None, min=1, help="Take this many patches at most."),
@@ -27,7 +29,8 @@ def eval_(
     """
     from runtime.bundle import SUFFIX
     from runtime.dataset import open_dataset
-    from runtime.evaluate import SCENE_LABELS, evaluate
+    from runtime.evaluate import evaluate
+    from runtime.scene import SCENE_LABELS
 
     from ..console import chosen, done, progress, say, write_json
     from ..models import open_any
@@ -63,10 +66,10 @@ def _scene(
     import tempfile
 
     from runtime.backends import choose_backend
-    from runtime.evaluate import SCENE_LABELS, evaluate_map
+    from runtime.evaluate import evaluate_map
     from runtime.maps import MapOptions
     from runtime.pipeline import infer
-    from runtime.scene import find_scenes
+    from runtime.scene import SCENE_LABELS, find_scenes
     from runtime.tally import Tally
 
     from ..console import progress

@@ -1,39 +1,76 @@
 """`segx export`: turn a checkpoint into a bundle that runs without PyTorch."""
 
-from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import typer
 
+from .. import export_steps as steps
+from ..export_steps import EVAL_PATCHES, Request
+
 if TYPE_CHECKING:
-    from exporter.accuracy import EvalData
+    from exporter.convert import Converted
     from exporter.export import Exported
+    from runtime.bundle import Bundle
     from trainkit.checkpoint import Checkpoint
-
-    from ..console import Advance
-
-EVAL_SPLIT = "val"
-EVAL_PATCHES = 200
-"""Patches that are measured at most, unless the user says otherwise."""
 
 GATE_MISSED = 3
 """Exit code of an export that is complete, but whose accuracy is out of budget."""
 
-PERCENT = 100.0
-
 
 def export(
-    checkpoint: Path | None = typer.Argument(
-        None, help="Checkpoint folder. Default: the newest finished run below this folder."
+    source: Path | None = typer.Argument(
+        None,
+        metavar="[CHECKPOINT]",
+        help="Checkpoint folder, or an FP32 bundle to convert. Default: the newest finished run "
+        "below this folder.",
     ),
-    precision: Literal["fp32"] = typer.Option("fp32", help="Precision of the graphs."),
+    precision: Literal["fp32", "fp16", "int8"] = typer.Option(
+        "fp32", help="Precision of the graphs. fp16 and int8 convert the FP32 bundle."
+    ),
     data: Path | None = typer.Option(
         None, "--eval", help="Data set to measure on. Default: the one it was trained on."
     ),
+    calibration: Path | None = typer.Option(
+        None,
+        help="Data set to measure ranges on, or a calibration.json whose samples are taken again. "
+        "Default: the data it was trained on.",
+    ),
     out: Path | None = typer.Option(
         None, help="The bundle.  [default: bundles/CONFIG-PRECISION.segx]", show_default=False
+    ),
+    plan: str | None = typer.Option(
+        None,
+        help="Precision by branch, such as aerial=int8,satellite=fp16, or auto: the fastest that "
+        "keeps to the budgets. Default for int8: aerial branches in int8, the others in fp16.",
+    ),
+    repair_minutes: float = typer.Option(
+        10.0, min=0.0, help="Time to repair or search a plan that misses its budgets; 0: none."
+    ),
+    calibration_samples: int = typer.Option(64, min=1, help="Samples to measure ranges on."),
+    calibration_split: str | None = typer.Option(
+        None, help="Split to take them from. Default: train, or the only one."
+    ),
+    calibration_areas: str | None = typer.Option(
+        None, help="Areas to take them from, separated by commas. Default: all."
+    ),
+    calibration_method: Literal["max", "entropy"] = typer.Option(
+        "entropy", help="How ranges of int8 follow from what was seen."
+    ),
+    seed: int = typer.Option(0, min=0, help="The same seed chooses the same samples."),
+    force_calibration: bool = typer.Option(
+        False, "--force-calibration", help="Take samples that scores are reported on all the same."
+    ),
+    quantize_transposed: bool = typer.Option(
+        False,
+        "--quantize-transposed",
+        help="Quantise transposed convolutions too; TensorRT computes some of them wrongly.",
+    ),
+    gate_split: str | None = typer.Option(
+        None, help="Split for the verdict. Default: test if there is one, else a third of val."
+    ),
+    gate_areas: str | None = typer.Option(
+        None, help="Areas for the verdict, separated by commas. Default: all."
     ),
     eval_patches: int = typer.Option(
         EVAL_PATCHES, min=1, help="Patches to measure on at most, evenly spread over the split."
@@ -43,176 +80,113 @@ def export(
     ),
     json: Path | None = typer.Option(None, help="Also write what was found to this file."),
 ) -> None:
-    """Export a checkpoint as a bundle, and prove that it gives the same maps.
+    """Export a checkpoint as a bundle, and prove what it costs.
 
     Every part becomes an ONNX graph, is compared with PyTorch on real patches, and the accuracy
-    is measured through the finished bundle. Exit code 3: the bundle is there, but unverified
-    because its accuracy is out of budget.
+    is measured through the finished bundle. fp16 and int8 are made from the FP32 bundle, which is
+    written first where it is not there, with ranges measured on paired samples; a gate measures
+    what was lost, and how much of the gain from fusion is kept. Exit code 3: the bundle is there,
+    but unverified because its accuracy is out of budget.
 
-    Example: segx export runs/first --eval flair2/ --out bundles/first.segx
+    Example: segx export runs/first --precision int8 --eval flair2/
     """
     from ..extras import require
 
     require("export", "segx export")
-    from exporter.export import export as write_bundle
-    from exporter.options import ExportOptions
-    from exporter.watch import Watch
-    from trainkit.checkpoint import load_checkpoint
-
-    from .. import __version__
     from ..console import chosen, done, write_json
+    from ..export_tables import show_converted, show_exported, summary
 
-    opened = load_checkpoint(_checkpoint(checkpoint))
     chosen("precision", precision)
-    target = out or Path("bundles") / f"{opened.info.config}-{precision}.segx"
-    chosen("bundle", target, "" if out else "default")
-    measured_on = _eval_data(opened, data, eval_patches)
-    options = ExportOptions(segx_version=__version__, precision=precision)
-    options = replace(options, weights_licence=licence) if licence else options
-    with ExitStack() as bars:
-        watch = Watch(on_step=_bar(bars, "export"), on_patch=_bar(bars, "patches measured"))
-        exported = write_bundle(opened, target, options, data=measured_on, watch=watch)
-    _print(exported)
+    request = Request(
+        precision=precision,
+        eval_path=data,
+        eval_patches=eval_patches,
+        calibration=calibration,
+        calibration_samples=calibration_samples,
+        calibration_split=calibration_split,
+        calibration_areas=calibration_areas,
+        calibration_method=calibration_method,
+        seed=seed,
+        force_calibration=force_calibration,
+        quantize_transposed=quantize_transposed,
+        plan=plan,
+        repair_minutes=repair_minutes,
+        gate_split=gate_split,
+        gate_areas=gate_areas,
+        licence=licence,
+    )
+    opened = steps.open_source(source)
+    target = steps.target_path(opened, precision, out)
+    made: Exported | Converted
+    if precision == "fp32":
+        made = _write_fp32(opened, request, target)
+        show_exported(made)
+    else:
+        made = _convert(opened, request, target)
+        show_converted(made)
     if json is not None:
-        write_json(json, _summary(exported))
-    chosen("verified", "yes" if exported.verdict.verified else "no", exported.verdict.text)
+        write_json(json, summary(made))
+    chosen("verified", "yes" if made.verdict.verified else "no", made.verdict.text)
     done(target, f"segx infer INPUT --bundle {target}")
-    if exported.verdict.missed:
+    if made.verdict.missed:
         raise typer.Exit(GATE_MISSED)
 
 
-def _bar(bars: ExitStack, name: str) -> "Advance":
-    """Make a progress bar that takes the place of the one before when it first moves."""
-    opened: list[Advance] = []
-
-    def advance(done: int, total: int, note: str = "") -> None:
-        if not opened:
-            from ..console import progress
-
-            bars.close()
-            opened.append(bars.enter_context(progress(name)))
-        opened[0](done, total, note)
-
-    return advance
-
-
-def _checkpoint(named: Path | None) -> Path:
-    """Take the checkpoint that was named, else the newest one."""
+def _write_fp32(source: "Checkpoint | Bundle", request: Request, target: Path) -> "Exported":
+    """Export a checkpoint in FP32."""
+    from runtime.bundle import Bundle
     from runtime.errors import CheckpointError
-    from trainkit.checkpoint import newest_checkpoint
 
-    from ..console import chosen
-
-    path = named or newest_checkpoint(Path.cwd())
-    if path is None:
+    if isinstance(source, Bundle):
         raise CheckpointError(
-            "no finished run lies below this folder; expected one made by `segx train`; "
-            "name a checkpoint folder"
+            f"{source.path} is a bundle; expected a checkpoint folder for --precision fp32; name "
+            "one, or convert the bundle with --precision fp16 or int8"
         )
-    chosen("checkpoint", path, "" if named else "the newest finished run below this folder")
-    return path
+    return _export(source, request, target)
 
 
-def _eval_data(checkpoint: "Checkpoint", named: Path | None, limit: int) -> "EvalData | None":
-    """Open the data that was named, else that of the training if it is still there."""
-    from exporter.accuracy import EvalData
-    from runtime.dataset import open_dataset
+def _export(source: "Checkpoint", request: Request, target: Path) -> "Exported":
+    from exporter.export import export as write_bundle
 
+    from .. import __version__
+
+    tile = source.card.aerial.tile_size
+    measured_on = steps.eval_data(request, steps.training_data(source), tile)
+    options = steps.export_options(request, __version__)
+    with steps.watching("export") as watch:
+        return write_bundle(source, target, options, data=measured_on, watch=watch)
+
+
+def _convert(source: "Checkpoint | Bundle", request: Request, target: Path) -> "Converted":
+    """Convert an FP32 bundle, which is written first where it is not there."""
+    from exporter.convert import convert
+
+    from .. import __version__
+
+    options = steps.convert_options(request, __version__)
+    trained = steps.training_data(source)
+    full = _full(source, request, target)
+    calibration = steps.calibration_data(request, trained, full)
+    gate = steps.gate_data(request, trained, full)
+    with steps.watching("conversion") as watch:
+        return convert(full, target, options, calibration=calibration, gate=gate, watch=watch)
+
+
+def _full(source: "Checkpoint | Bundle", request: Request, target: Path) -> "Bundle":
+    """Give the FP32 bundle to convert: the one beside the target, or a new one there."""
+    from runtime.bundle import Bundle
+
+    from .. import __version__
     from ..console import chosen
+    from ..export_tables import show_exported
 
-    recorded = checkpoint.info.provenance.get("data")
-    known = recorded if isinstance(recorded, dict) else {}
-    path = named or Path(str(known.get("path", "")))
-    if named is None and not (known.get("path") and path.is_dir()):
-        chosen("data", "none", "that of the training is gone; give --eval to measure the bundle")
-        return None
-    dataset = open_dataset(path)
-    why = "given" if named else "the data it was trained on"
-    if named is None and dataset.fingerprint() != known.get("fingerprint"):
-        why += ", whose files have changed since"
-    patches = len(dataset.ids(EVAL_SPLIT))
-    chosen("data", path, f"{why}; {min(patches, limit)} of {patches} patches of {EVAL_SPLIT}")
-    return EvalData(dataset=dataset, split=EVAL_SPLIT, limit=limit)
-
-
-def _print(exported: "Exported") -> None:
-    from ..console import table
-
-    table(
-        ["part", "file", "nodes", "MiB", "asked", "found", "simplifier"],
-        [
-            [
-                graph.spec.name,
-                graph.spec.file,
-                graph.nodes,
-                graph.size_mib,
-                graph.spec.precision,
-                graph.found_precision,
-                graph.note,
-            ]
-            for graph in exported.graphs
-        ],
-        title=f"parts, {exported.bundle.size_mib:.1f} MiB",
-    )
-    ledger = exported.ledger
-    kind = "patches of the data" if ledger.source == "data" else "random inputs (no data)"
-    table(
-        ["stage", "against", "part", "max", "mean", "scale", "cosine", "same class %"],
-        [
-            [
-                stage.candidate,
-                stage.reference,
-                row.part,
-                f"{row.agreement.max_abs:.1e}",
-                f"{row.agreement.mean_abs:.1e}",
-                f"{row.agreement.scale:.3g}",
-                f"{row.agreement.cosine:.7f}",
-                f"{PERCENT * row.agreement.argmax:.3f}",
-            ]
-            for stage in ledger.stages
-            for row in stage.rows
-        ],
-        title=f"parity, largest and mean difference on {len(ledger.samples)} {kind}",
-    )
-    _print_accuracy(exported)
-
-
-def _print_accuracy(exported: "Exported") -> None:
-    from exporter.accuracy import MIOU_BUDGET
-
-    from ..console import table
-
-    accuracy = exported.bundle.manifest.accuracy
-    if accuracy is None:
-        return
-    change = accuracy.miou - accuracy.reference_miou
-    table(
-        ["measure", "checkpoint %", "bundle %", "change", "allowed", "passed"],
-        [
-            [
-                f"mIoU of {accuracy.scored_classes} classes",
-                PERCENT * accuracy.reference_miou,
-                PERCENT * accuracy.miou,
-                f"{PERCENT * change:+.4f}",
-                f"+-{PERCENT * MIOU_BUDGET:.2f}",
-                "no" if exported.verdict.missed else "yes",
-            ],
-            ["pixel accuracy", None, PERCENT * accuracy.accuracy, None, None, None],
-        ],
-        title=f"accuracy on {accuracy.patches} patches of {accuracy.dataset} ({accuracy.split}), "
-        f"bundle run by {accuracy.executed}",
-    )
-
-
-def _summary(exported: "Exported") -> dict[str, object]:
-    manifest = exported.bundle.manifest
-    return {
-        "bundle": exported.bundle.path,
-        "sha256": exported.bundle.sha256,
-        "size_mib": exported.bundle.size_mib,
-        "parts": exported.graphs,
-        "parity": exported.ledger,
-        "accuracy": manifest.accuracy,
-        "verified": manifest.verified,
-        "verdict": manifest.verdict,
-    }
+    if isinstance(source, Bundle):
+        return source
+    path = target.parent / f"{source.info.config}-fp32.segx"
+    ready = steps.ready_fp32(source, path, __version__)
+    if ready is not None:
+        return ready
+    chosen("FP32 bundle", path, "written first; it serves every other precision")
+    exported = _export(source, request, path)
+    show_exported(exported)
+    return exported.bundle

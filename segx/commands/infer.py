@@ -8,7 +8,7 @@ import typer
 from ..options import BackendName
 
 if TYPE_CHECKING:
-    from runtime.report import Report
+    from runtime.report import Drift, Report
     from runtime.scene import Scene
 
 
@@ -92,8 +92,26 @@ def _print_report(report: "Report") -> None:
     if report.satellite is not None:
         used = f"{report.satellite.dates_used} of {report.satellite.dates_total}"
         chosen("Sentinel-2 dates used", used, report.satellite.policy)
+    if report.drift is not None:
+        _print_drift(report.drift, report.tiles)
     chosen(
         "done",
         f"{report.tiles} tiles, {report.area_km2:.3f} km2 in {report.wall_s:.1f} s "
         f"({report.km2_per_h:.1f} km2/h, {report.peak_rss_mib:.0f} MiB)",
     )
+
+
+def _print_drift(drift: "Drift", tiles: int) -> None:
+    from runtime.drift import MOST_OUTSIDE
+
+    from ..console import chosen
+
+    outside = f"{drift.tiles_outside} of {tiles} tiles, {drift.share:.0%}"
+    chosen("unlike the calibration set", outside, ", ".join(drift.bands))
+    if drift.share > MOST_OUTSIDE:
+        typer.echo(
+            f"segx: warning: {drift.share:.0%} of the tiles are unlike those that the bundle was "
+            f"calibrated on; expected {MOST_OUTSIDE:.0%} at most; check bands and units of the "
+            "input, or calibrate on such imagery",
+            err=True,
+        )

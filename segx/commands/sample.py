@@ -11,8 +11,11 @@ from ..console import chosen, done, progress, say, table
 def sample(
     out: Annotated[Path, typer.Argument(help="Folder to make; it may exist if it is empty.")],
     layout: Annotated[
-        Literal["flair2", "scene"],
-        typer.Option(help="flair2: patches to train on; scene: one image to map."),
+        Literal["flair2", "landcover-ai", "scene"],
+        typer.Option(
+            help="flair2: patches to train on; landcover-ai: RGB images at 0.25 m with lists of "
+            "tiles, 5 classes; scene: one image to map."
+        ),
     ] = "flair2",
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same data.")] = 1,
 ) -> None:
@@ -22,16 +25,24 @@ def sample(
 
     Example: segx sample data/sample
     """
-    from ..sample import summarise, write_flair2, write_scene
+    from ..sample import summarise, write_flair2, write_landcover_ai, write_scene
 
     chosen("layout", layout)
     chosen("seed", seed)
     if layout == "flair2":
         with progress("areas") as advance:
             write_flair2(out, seed=seed, on_area=advance)
+        then = f"segx train {out}"
+    elif layout == "landcover-ai":
+        with progress("images") as advance:
+            write_landcover_ai(out, seed=seed, on_sheet=advance)
+        then = f"segx train {out} --config CONFIG.toml"
     else:
         write_scene(out, seed=seed)
+        then = f"segx infer {out}"
     summary = summarise(out)
     say(f"synthetic data: {summary.contents}")
     table(("class", "share %"), [(name, 100 * share) for name, share in summary.shares])
-    done(out, f"segx train {out}" if layout == "flair2" else f"segx infer {out}")
+    if layout == "landcover-ai":
+        say("a config for it takes red, green and blue at 0.25 m and has 5 classes")
+    done(out, then)

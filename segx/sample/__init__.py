@@ -9,14 +9,24 @@ Sentinel-2 through a year at 10 m. What can be told apart differs, so that two i
   only rows, shapes and heights at 0.2 m differ;
 * coniferous and deciduous trees differ a little in both.
 
-The pairs are `SEASON_PAIRS` and `DETAIL_PAIRS`.
+The pairs are `SEASON_PAIRS` and `DETAIL_PAIRS`. A layout of another resolution or
+of other classes derives them from the same land.
 
 Needs numpy and rasterio only.
 """
 
 from .classes import DETAIL_PAIRS, SEASON_PAIRS
 from .flair2 import write_flair2
+from .landcover_ai import write_landcover_ai
 from .scene import write_scene
 from .summary import Summary, summarise
 
-__all__ = ["DETAIL_PAIRS", "SEASON_PAIRS", "Summary", "summarise", "write_flair2", "write_scene"]
+__all__ = [
+    "DETAIL_PAIRS",
+    "SEASON_PAIRS",
+    "Summary",
+    "summarise",
+    "write_flair2",
+    "write_landcover_ai",
+    "write_scene",
+]

@@ -17,7 +17,7 @@ from exporter.options import ExportOptions
 from runtime.classes import LandCoverClass
 from runtime.errors import DataError
 from runtime.flair import CLASSES
-from runtime.sample import Sample
+from runtime.sample import AERIAL_BANDS, Sample
 from runtime.satellite import DatePolicy, SatelliteInput, SatelliteSpec
 from trainkit.checkpoint import Checkpoint, Origin, read_info, save_checkpoint
 from trainkit.config import (
@@ -53,14 +53,20 @@ class FakeData:
 
     root: Path = Path("fake-data")
     classes: tuple[LandCoverClass, ...] = CLASSES
+    bands: tuple[str, ...] = AERIAL_BANDS
     count: int = 3
+    train: int = 0
+    """Patches of the split `train`; there is none without."""
     labels: Callable[[str], np.ndarray[Any, np.dtype[np.uint8]] | None] = field(
         default=lambda patch_id: _random_labels(patch_id)
     )
 
     @property
     def splits(self) -> dict[str, tuple[str, ...]]:
-        return {"val": tuple(f"patch{i}" for i in range(self.count))}
+        found = {"val": tuple(f"patch{i}" for i in range(self.count))}
+        if self.train:
+            found["train"] = tuple(f"train{i}" for i in range(self.train))
+        return found
 
     def ids(self, split: str) -> tuple[str, ...]:
         if split not in self.splits:
@@ -68,10 +74,13 @@ class FakeData:
         return self.splits[split]
 
     def groups(self) -> dict[str, str]:
-        return dict.fromkeys(self.ids("val"), "area")
+        return {name: "area" for ids in self.splits.values() for name in ids}
 
     def position(self, patch_id: str) -> tuple[float, float]:
-        return 0.0, 0.0
+        return 100.0 * int(patch_id[-1]), 0.0
+
+    def resolution_m(self, patch_id: str) -> float:
+        return 0.2
 
     def read(self, patch_id: str, satellite: SatelliteSpec | None) -> Sample:
         rng = np.random.default_rng(list(patch_id.encode()))
@@ -88,6 +97,7 @@ class FakeData:
             )
         return Sample(
             id=patch_id,
+            bands=self.bands,
             aerial=rng.integers(0, 256, (5, SIDE, SIDE), dtype=np.uint8),
             satellite=series,
             labels=self.labels(patch_id),
@@ -159,6 +169,12 @@ def graphs(exported: Exported) -> dict[str, onnx.ModelProto]:
     """The bundle's graphs by part; do not change them."""
     bundle = exported.bundle
     return {part.name: onnx.load(bundle.file(part)) for part in bundle.manifest.parts}
+
+
+@pytest.fixture(scope="session")
+def patches() -> FakeData:
+    """Patches to calibrate on, and others to measure on."""
+    return FakeData(count=6, train=4)
 
 
 @pytest.fixture

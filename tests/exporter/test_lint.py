@@ -1,20 +1,25 @@
+import dataclasses
+
 import numpy as np
 import onnx
 import pytest
 
 from exporter.export import Exported
-from exporter.lint import RULES, Finding, found_precision, lint, require_clean
+from exporter.lint import RULES, Finding, lint, require_clean
+from exporter.lint_precision import found_precision
 from runtime.errors import BundleError
-from runtime.manifest import DType, PartSpec, TensorSpec
+from runtime.manifest import DType, PartSpec, Precision, TensorSpec
 
 
-def spec(dtypes: tuple[DType, DType] = ("float32", "float32")) -> PartSpec:
+def spec(
+    dtypes: tuple[DType, DType] = ("float32", "float32"), precision: Precision = "fp32"
+) -> PartSpec:
     shape = ("N", 3, 8, 8)
     return PartSpec(
         name="aerial",
         role="aerial",
         file="aerial.onnx",
-        precision="fp32",
+        precision=precision,
         inputs=(TensorSpec(name="x", dtype=dtypes[0], shape=shape),),
         outputs=(TensorSpec(name="out", dtype=dtypes[1], shape=shape),),
     )
@@ -73,6 +78,21 @@ FAULTS: dict[str, tuple[onnx.ModelProto, str]] = {
     "random numbers": (make("r = RandomNormalLike (x) out = Add (x, r)"), "operators"),
     "dropout": (make("out = Dropout (x)"), "operators"),
     "an operator of somebody else": (make("out = other.Relu (x)"), "operators"),
+    "a size that depends on numbers": (
+        make(
+            """top = ReduceMax <keepdims = 0> (x) whole = Cast <to = 7> (top)
+            shape = Unsqueeze (whole, whole) large = Expand (x, shape) out = Relu (large)"""
+        ),
+        "sizes",
+    ),
+    "an ArgMax that leaves in 64 bits": (
+        make("out = ArgMax <axis = 1> (x)", "float[N,3,8,8] x, int64[N,3,8,8] out"),
+        "indices",
+    ),
+    "a constant that is not a number": (
+        make("c = Constant <value_float = nan> () out = Max (x, c)"),
+        "constants",
+    ),
     "batch norm": (make("out = BatchNormalization (x, x, x, x, x)"), "norms"),
     "layer norm in pieces, with Pow": (
         make(LAYER_NORM.format(square="Pow (centred, two)")),
@@ -80,6 +100,16 @@ FAULTS: dict[str, tuple[onnx.ModelProto, str]] = {
     ),
     "layer norm in pieces, with Mul": (
         make(LAYER_NORM.format(square="Mul (centred, centred)")),
+        "norms",
+    ),
+    "layer norm in pieces, with Cast": (
+        make(
+            """axes = Constant <value_ints = [-1]> () mean = ReduceMean (x, axes)
+            half = Cast <to = 10> (mean) full = Cast <to = 1> (half) centred = Sub (x, full)
+            square = Mul (centred, centred) s16 = Cast <to = 10> (square)
+            s32 = Cast <to = 1> (s16) variance = ReduceMean (s32, axes)
+            deviation = Sqrt (variance) out = Div (centred, deviation)"""
+        ),
         "norms",
     ),
     "corners aligned": (
@@ -103,6 +133,145 @@ FAULTS: dict[str, tuple[onnx.ModelProto, str]] = {
 def test_each_fault_breaks_its_rule_and_no_other(fault: str) -> None:
     model, rule = FAULTS[fault]
     assert set(rules(model)) == {rule}
+
+
+CONV = "Conv <kernel_shape = [1, 1]>"
+UP = "ConvTranspose <kernel_shape = [1, 1]>"
+HALF = "h = Cast <to = 10> (x)"
+
+CONVERTED: dict[str, tuple[str, Precision, str | None]] = {
+    "raw numbers scaled in FP16": (
+        f"{HALF} s = Mul (h, c16) out = Cast <to = 1> (s)",
+        "fp16",
+        "raw",
+    ),
+    "raw numbers turned round, then scaled in FP16": (
+        f"{HALF} t = Transpose <perm = [0, 1, 2, 3]> (h) s = Sub (t, c16) out = Cast <to = 1> (s)",
+        "fp16",
+        "raw",
+    ),
+    "raw numbers convolved in FP16": (
+        f"{HALF} s = {CONV} (h, w16) out = Cast <to = 1> (s)",
+        "fp16",
+        "raw",
+    ),
+    "numbers scaled in FP32": (
+        "f = Cast <to = 1> (x) s = Mul (f, c32) h = Cast <to = 10> (s) "
+        f"y = {CONV} (h, w16) out = Cast <to = 1> (y)",
+        "fp16",
+        None,
+    ),
+    "a mask of infinity": (
+        "f = Cast <to = 1> (x) c = Constant <value_float = -inf> () m = Max (f, c) "
+        "s = Mul (m, c32) h = Cast <to = 10> (s) out = Cast <to = 1> (h)",
+        "fp16",
+        "constants",
+    ),
+    "a mask of -1e9 that was cut off": (
+        "f = Cast <to = 1> (x) s = Mul (f, c32) h = Cast <to = 10> (s) m = Max (h, end16) "
+        "out = Cast <to = 1> (m)",
+        "fp16",
+        "constants",
+    ),
+    "a mask of -1e9 on its way to FP16": (
+        "f = Cast <to = 1> (x) s = Mul (f, c32) c = Constant <value_float = -1e9> () "
+        "m = Max (s, c) h = Cast <to = 10> (m) out = Cast <to = 1> (h)",
+        "fp16",
+        "constants",
+    ),
+    "a mask of -1e9 that stays in FP32": (
+        "f = Cast <to = 1> (x) s = Mul (f, c32) c = Constant <value_float = -1e9> () "
+        "m = Max (s, c) t = Softmax (m) h = Cast <to = 10> (t) out = Cast <to = 1> (h)",
+        "fp16",
+        None,
+    ),
+    "a quantised transposed convolution": (
+        "f = Cast <to = 1> (x) q = QuantizeLinear (f, c1) d = DequantizeLinear (q, c1) "
+        f"v = DequantizeLinear (w8, c1) out = {UP} (d, v)",
+        "int8",
+        "transposed",
+    ),
+    "a quantised convolution": (
+        "f = Cast <to = 1> (x) q = QuantizeLinear (f, c1) d = DequantizeLinear (q, c1) "
+        f"v = DequantizeLinear (w8, c1) out = {CONV} (d, v)",
+        "int8",
+        None,
+    ),
+    "work in FP32 that was to be in FP16": (
+        f"f = Cast <to = 1> (x) out = {CONV} (f, w32)",
+        "fp16",
+        "precision",
+    ),
+    "weights in INT8, work in FP32": (
+        f"f = Cast <to = 1> (x) v = DequantizeLinear (w8, c1) out = {CONV} (f, v)",
+        "int8",
+        "precision",
+    ),
+    "work in FP16 that was to be in FP32": (
+        "f = Cast <to = 1> (x) s = Mul (f, c32) h = Cast <to = 10> (s) "
+        f"v = Cast <to = 10> (w32) y = {CONV} (h, v) out = Cast <to = 1> (y)",
+        "fp32",
+        "precision",
+    ),
+    "work of unknown size": (
+        "f = Cast <to = 1> (x) top = ReduceMax <keepdims = 0> (f) i = Cast <to = 7> (top) "
+        "s = Unsqueeze (i, i) e = Expand (f, s) m = MatMul (e, e) out = Relu (f)",
+        "fp16",
+        "sizes",
+    ),
+}
+
+
+def with_constants(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Add those constants that the nodes use."""
+    values = {
+        "c1": np.float32(0.5),
+        "c32": np.float32(0.5),
+        "c16": np.float16(0.5),
+        "end16": np.float16(-65504),
+        "w32": np.ones((3, 3, 1, 1), dtype=np.float32),
+        "w16": np.ones((3, 3, 1, 1), dtype=np.float16),
+        "w8": np.ones((3, 3, 1, 1), dtype=np.int8),
+    }
+    used = {name for node in model.graph.node for name in node.input}
+    for name in sorted(used & values.keys()):
+        array = np.asarray(values[name])
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    return model
+
+
+@pytest.mark.parametrize("case", CONVERTED)
+def test_each_fault_of_a_converted_graph_breaks_its_rule_and_no_other(case: str) -> None:
+    body, precision, rule = CONVERTED[case]
+    model = with_constants(make(body, "uint8[N,3,8,8] x, float[N,3,8,8] out"))
+    found = {finding.rule for finding in lint(model, spec(("uint8", "float32"), precision))}
+    # What has no known size has no known work either.
+    expected = {rule, "precision"} if case == "work of unknown size" else {rule} - {None}
+    assert found == expected
+
+
+def test_quantised_transposed_convolutions_are_clean_where_they_are_wanted() -> None:
+    body, precision, _ = CONVERTED["a quantised transposed convolution"]
+    model = with_constants(make(body, "uint8[N,3,8,8] x, float[N,3,8,8] out"))
+    part = spec(("uint8", "float32"), precision)
+    assert lint(model, part, transposed=True) == ()
+    require_clean(model, part, transposed=True)
+    with pytest.raises(BundleError, match="breaks the rule 'transposed': Q/DQ on ConvTranspose"):
+        require_clean(model, part)
+
+
+@pytest.mark.parametrize(("name", "found"), [("satellite", ["raw"]), ("aerial_logits", [])])
+def test_only_inputs_that_mean_nothing_unscaled_are_raw(name: str, found: list[str]) -> None:
+    body = f"h = Cast <to = 10> ({name}) s = Mul (h, c16) out = Cast <to = 1> (s)"
+    model = with_constants(make(body.replace(name, "x")))
+    model.graph.input[0].name = model.graph.node[0].input[0] = name
+    inputs = (dataclasses.replace(spec().inputs[0], name=name),)
+    part = dataclasses.replace(spec(precision="fp16"), inputs=inputs)
+    assert [finding.rule for finding in lint(model, part)] == found
+
+
+def test_an_infinity_in_fp32_is_clean() -> None:
+    assert rules(make("c = Constant <value_float = -inf> () out = Max (x, c)")) == []
 
 
 @pytest.mark.parametrize(
@@ -150,6 +319,29 @@ def test_quantized_nodes_are_int8() -> None:
     assert found_precision(make("q = QuantizeLinear (x, x) out = Relu (x)")) == "int8"
 
 
+@pytest.mark.parametrize(
+    ("case", "found"),
+    [
+        ("numbers scaled in FP32", "fp16"),
+        ("a quantised convolution", "int8"),
+        ("work in FP32 that was to be in FP16", "fp32"),
+    ],
+)
+def test_the_precision_of_a_graph_with_several_types_is_that_of_its_work(
+    case: str, found: str
+) -> None:
+    model = with_constants(make(CONVERTED[case][0], "uint8[N,3,8,8] x, float[N,3,8,8] out"))
+    assert found_precision(model) == found
+
+
+def test_the_precision_of_a_graph_that_is_neither_is_its_shares() -> None:
+    body = (
+        f"s = Mul (x, c32) h = Cast <to = 10> (s) a = {CONV} (h, w16) b = {CONV} (s, w32) "
+        "f = Cast <to = 1> (a) out = Add (b, f)"
+    )
+    assert found_precision(with_constants(make(body))) == "50 % FP16, 50 % FP32"
+
+
 def test_a_graph_that_breaks_a_rule_is_refused_with_part_and_remedy() -> None:
     with pytest.raises(BundleError, match="part 'aerial' breaks the rule 'operators': NonZero"):
         require_clean(make("i = NonZero (x) out = Relu (x)"), spec())
@@ -166,7 +358,8 @@ def test_several_findings_are_counted() -> None:
 
 
 def test_every_rule_is_tested() -> None:
-    tested = {rule for _, rule in FAULTS.values()} | {"uint8", "precision"}
+    tested = {rule for _, rule in FAULTS.values()} | {"uint8"}
+    tested |= {rule for _, _, rule in CONVERTED.values() if rule is not None}
     assert tested == set(RULES)
 
 

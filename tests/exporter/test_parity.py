@@ -21,7 +21,7 @@ from exporter.parity import (
     misses,
     require,
 )
-from exporter.runners import SessionRunner, torch_runner
+from exporter.runners import SessionRunner, files_in, torch_runner
 from exporter.samples import choose_samples, random_feed
 from runtime.errors import ParityError
 from runtime.manifest import PartSpec
@@ -158,7 +158,7 @@ def poison(model: onnx.ModelProto) -> None:
 def compared(checkpoint: Checkpoint, exported: Exported, folder: Path) -> Stage:
     parts, specs = checkpoint.model.parts(), exported.bundle.manifest.parts
     samples = choose_samples(parts, checkpoint.card, None, 2)
-    session = SessionRunner("onnxruntime", folder, specs)
+    session = SessionRunner("onnxruntime", files_in(folder, specs), specs)
     return compare(
         specs, samples.feeds, ("PyTorch", torch_runner(parts)), ("ONNX Runtime", session)
     )

@@ -118,6 +118,12 @@ def test_a_model_of_fewer_bands_gets_them_in_its_own_order(dataset: Dataset) -> 
         np.testing.assert_array_equal(aerial[0], dataset.read(patch_id, None).aerial[[4, 0]])
 
 
+def test_data_of_another_resolution_is_refused_before_it_is_read(dataset: Dataset) -> None:
+    spec = dataclasses.replace(card().aerial, resolution_m=0.25)
+    with pytest.raises(GridError, match=r"has 0.200 m per pixel in .*; expected 0.250 m within"):
+        evaluate(Prepared([]), dataclasses.replace(card(), aerial=spec), dataset, "train")
+
+
 def test_counts_are_those_of_the_confusion_matrix(dataset: Dataset) -> None:
     rng = np.random.default_rng(0)
     maps = [rng.integers(0, 13, (512, 512), dtype=np.uint8) for _ in range(2)]

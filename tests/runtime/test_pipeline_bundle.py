@@ -168,6 +168,7 @@ KEYS = {
     "latency_ms": {"mean", "p50", "p90", "p95", "p99"},
     "satellite": {"dates_total", "dates_used", "encoder_runs", "policy"},
     "outputs": None,
+    "drift": None,
 }
 
 
@@ -200,6 +201,7 @@ def test_the_report_holds_what_the_contract_says(
     assert 0 < content["cold_start_s"] < content["wall_s"]
     assert content["satellite"]["dates_total"] == 4
     assert content["satellite"]["encoder_runs"] == tiles
+    assert content["drift"] is None  # the bundle has no ranges of its inputs
     mean = content["latency_ms"]["mean"]
     assert mean * tiles / 1e3 == pytest.approx(content["stages_s"]["infer"])
     assert content["mpx_per_s"] == pytest.approx(150 * 203 / content["wall_s"] / 1e6)

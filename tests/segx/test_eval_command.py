@@ -54,7 +54,7 @@ def test_without_a_file_the_last_line_says_what_to_run_next(
         ("nowhere", "scene", "nowhere is no folder; expected a bundle or a checkpoint folder"),
         ("nowhere.segx", "scene", "nowhere.segx has no manifest.json"),
         ("bundle", "nowhere", "nowhere is no folder; expected a data set"),
-        ("bundle", "empty", "empty holds no IMG_*.tif"),
+        ("bundle", "empty", "empty holds no data set; expected IMG_*.tif (a FLAIR #2 tree), "),
     ],
 )
 def test_a_model_or_data_set_that_is_not_there_is_one_line(

@@ -8,13 +8,25 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
+import exporter.convert
 import exporter.export
+from calibration.pairs import PairCheck
+from calibration.record import Basis, Record
+from calibration.selection import Coverage, Selection
 from exporter.accuracy import EvalData, Verdict
+from exporter.attempts import Found
+from exporter.calibrate import CalibrationData
+from exporter.convert import Converted
 from exporter.export import Exported
 from exporter.graph import GraphReport
-from exporter.options import ExportOptions
+from exporter.options import ConvertOptions, ExportOptions
 from exporter.parity import TOLERANCES, Ledger, Row, Stage, agree
-from runtime.bundle import open_bundle
+from exporter.plan import Recipe
+from exporter.proof import MacShares
+from exporter.quantize import WorkerReport
+from exporter.trial import GateData
+from exporter.workshop import ConvertedPart
+from runtime.bundle import Bundle, open_bundle
 from runtime.flair import CLASSES
 from runtime.manifest import Accuracy
 from segx.cli import app
@@ -133,7 +145,6 @@ def test_the_newest_run_is_exported_under_the_name_of_its_config(
     assert result.exit_code == 0, result.output
     assert calls[0].checkpoint.path == newest
     assert calls[0].out == Path("bundles/mini-fp32.segx")
-    assert calls[0].options.precision == "fp32"
     assert calls[0].data is None
     assert "the newest finished run below this folder" in result.stdout
     assert "data: none" in result.stdout
@@ -203,11 +214,8 @@ def test_a_missed_gate_is_exit_3_with_everything_shown(
     assert "-1.0000  +-0.05   no" in result.stdout
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8", "best"])
-def test_another_precision_is_wrong_usage(
-    precision: str, run: Callable[..., Path], calls: list[Call]
-) -> None:
-    assert invoke(run(), "--precision", precision).exit_code == 2
+def test_another_precision_is_wrong_usage(run: Callable[..., Path], calls: list[Call]) -> None:
+    assert invoke(run(), "--precision", "best").exit_code == 2
     assert calls == []
 
 
@@ -219,3 +227,140 @@ def test_a_checkpoint_becomes_a_verified_bundle(run: Callable[..., Path], flair:
     assert bundle.manifest.aerial.tile_size == 512
     assert bundle.manifest.accuracy is not None
     assert bundle.manifest.accuracy.patches == 1
+
+
+@dataclass
+class Conversion:
+    """A conversion that the command asked for."""
+
+    source: Bundle
+    out: Path
+    options: ConvertOptions
+    calibration: CalibrationData
+    gate: GateData | None
+
+
+@pytest.fixture
+def conversions(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[Conversion]:
+    """Let the command call this list instead of converting; what it gives back has missed."""
+    made: list[Conversion] = []
+
+    def fake(
+        source: Bundle, out: Path, options: ConvertOptions, *, watch: Any, **data: Any
+    ) -> Converted:
+        made.append(Conversion(source, out, options, **data))
+        watch.on_step(1, 1, "aerial.onnx in int8")
+        return converted(tiny_bundle)
+
+    monkeypatch.setattr(exporter.convert, "convert", fake)
+    return made
+
+
+def converted(path: Path) -> Converted:
+    found = exported(path)
+    manifest = replace(found.bundle.manifest, provenance={"conversion": {"plan": "aerial=int8"}})
+    spec = manifest.parts[0]
+    part = ConvertedPart(
+        spec=replace(spec, precision="int8"),
+        path=path / spec.file,
+        emulation=path / spec.file,
+        kept={"node": "a reason"},
+        shares=MacShares(int8=0.75, fp16=0.25, fp32=0.0),
+        ranges=None,
+        worker=WorkerReport(seconds=1.5, peak_rss_mib=700.0, quantized=3, half=2, kept=1),
+    )
+    return Converted(
+        bundle=replace(found.bundle, manifest=manifest),
+        parts=(part,),
+        search=Found(
+            plan={"aerial": Recipe(precision="int8")},
+            precision="int8",
+            attempts=(),
+            latencies=(),
+            int8=None,
+            text="the plan keeps to its budgets as it is",
+        ),
+        record=Record(
+            basis=Basis(fingerprint="", preprocessing="", sources={}, segx_version="0.1.0"),
+            selection=Selection(
+                dataset="flair2",
+                split="train",
+                areas=(),
+                seed=0,
+                ids=("a",),
+                coverage=Coverage(pool=1, surveyed=1, classes={}, areas={}, cloudiness={}),
+            ),
+            method="entropy",
+            pairs=PairCheck(
+                samples=1, blank_aerial=0, blank_satellite=0, not_checked="few", fit=None
+            ),
+            versions={},
+        ),
+        ledger=found.ledger,
+        gate=None,
+        verdict=Verdict(verified=False, missed=True, text="int8 misses its budgets"),
+    )
+
+
+def test_int8_writes_the_fp32_bundle_first_and_takes_it_again(
+    run: Callable[..., Path], flair: Path, conversions: list[Conversion]
+) -> None:
+    path = run(data={"path": str(flair), "fingerprint": "other"})
+    first = invoke(path, "--precision", "int8")
+    assert first.exit_code == 3, first.output
+    assert "FP32 bundle: bundles/mini-fp32.segx (written first" in first.stdout
+    assert conversions[0].source.path == Path("bundles/mini-fp32.segx")
+    assert conversions[0].out == Path("bundles/mini-int8.segx")
+    assert conversions[0].options.precision == "int8"
+    data = conversions[0].calibration
+    assert (data.dataset.root, data.split, data.samples) == (flair, "train", 64)
+    second = invoke(path, "--precision", "fp16")
+    assert "(it is there, and of these weights)" in second.stdout
+    assert conversions[1].source.sha256 == conversions[0].source.sha256
+
+
+def test_a_conversion_is_shown_as_tables_with_the_verdict(
+    run: Callable[..., Path], flair: Path, conversions: list[Conversion], tmp_path: Path
+) -> None:
+    result = invoke(run(), "--eval", flair, "--precision", "int8", "--json", tmp_path / "j.json")
+    lines = result.stdout.splitlines()
+    assert any(line.split()[:2] == ["aerial", "aerial.onnx"] and "75.0" in line for line in lines)
+    assert lines[-2] == "verified: no (int8 misses its budgets)"
+    assert json.loads((tmp_path / "j.json").read_text())["conversion"]["plan"] == "aerial=int8"
+
+
+def test_a_bundle_is_converted_with_data_that_must_be_named(
+    tiny_bundle: Path, flair: Path, conversions: list[Conversion], tmp_path: Path
+) -> None:
+    result = invoke(tiny_bundle, "--precision", "fp16", "--out", tmp_path / "x.segx")
+    assert "expected paired samples; give --calibration DATA" in str(result.exception)
+    assert conversions == []
+    found = invoke(
+        tiny_bundle,
+        *("--precision", "fp16", "--calibration", flair, "--out", tmp_path / "x.segx"),
+        *("--calibration-areas", "a, b", "--calibration-samples", 3, "--seed", 7),
+        *("--plan", "aerial=fp32", "--calibration-method", "max", "--quantize-transposed"),
+    )
+    assert found.exit_code == 3, found.output
+    asked = conversions[0]
+    assert (asked.calibration.areas, asked.calibration.samples) == (("a", "b"), 3)
+    assert asked.calibration.seed == 7
+    assert asked.options.plan == {"aerial": "fp32"}
+    assert (asked.options.calibration_method, asked.options.quantize_transposed) == ("max", True)
+
+
+def test_a_record_names_the_samples_and_the_data_are_those_of_eval(
+    tiny_bundle: Path, flair: Path, conversions: list[Conversion], tmp_path: Path
+) -> None:
+    record = tmp_path / "calibration.json"
+    record.write_text("{}")
+    invoke(tiny_bundle, "--precision", "fp16", "--calibration", record, "--eval", flair)
+    assert conversions[0].calibration.record == record
+    assert conversions[0].calibration.dataset.root == flair
+
+
+def test_a_bundle_has_fp32_already(tiny_bundle: Path) -> None:
+    result = invoke(tiny_bundle)
+    assert "is a bundle; expected a checkpoint folder" in str(result.exception)

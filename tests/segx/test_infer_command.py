@@ -100,6 +100,39 @@ def test_a_toy_refuses_real_imagery(
     assert segx("infer", scene, "--bundle", toy, "--toy-ok").code == 0
 
 
+def ranges(high: float) -> dict[str, Any]:
+    """Ranges of the tiny bundle's bands, from 0; reflectance of noise is about 0.3."""
+    aerial = ("red", "green", "blue", "nir", "elevation")
+    satellite = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
+    return {
+        "samples": 32,
+        "aerial": [{"name": name, "low": 0.0, "high": 255.0} for name in aerial],
+        "satellite": [{"name": name, "low": 0.0, "high": high} for name in satellite],
+    }
+
+
+@pytest.mark.parametrize(("high", "share"), [(1.0, 0), (0.1, 100)])
+def test_tiles_unlike_calibration_are_counted_and_warned_of(
+    segx: Run, scene: Path, write_bundle: Write, tmp_path: Path, high: float, share: int
+) -> None:
+    made = write_bundle(tmp_path / "new.segx", input_ranges=ranges(high))
+    result = segx("infer", scene, "--bundle", made)
+    assert result.code == 0, result.err
+    drift = json.loads((tmp_path / "maps" / "report.json").read_text())["drift"]
+    assert drift["share"] == share / 100
+    assert len(drift["bands"]) == (10 if share else 0)
+    tiles = drift["tiles_outside"]
+    if share:
+        assert f"unlike the calibration set: {tiles} of {tiles} tiles, 100% (B02, B03" in result.out
+        assert result.complaints == [
+            "segx: warning: 100% of the tiles are unlike those that the bundle was calibrated on; "
+            "expected 20% at most; check bands and units of the input, or calibrate on such imagery"
+        ]
+    else:
+        assert "unlike the calibration set: 0 of" in result.out
+        assert result.complaints == []
+
+
 # Inputs that cannot be mapped: one line, exit 1, and no map.
 
 

@@ -10,7 +10,7 @@ import pytest
 from runtime.classes import LandCoverClass
 from runtime.errors import DataError
 from runtime.flair import CLASSES
-from runtime.sample import Sample
+from runtime.sample import AERIAL_BANDS, Sample
 from runtime.satellite import DatePolicy, SatelliteInput, SatelliteSpec
 from trainkit.config import (
     AerialBranchConfig,
@@ -35,6 +35,7 @@ class FakeDataset:
     """Patches along the side of each area; the last area is for validation."""
     root: Path = Path("fake")
     classes: tuple[LandCoverClass, ...] = CLASSES
+    bands: tuple[str, ...] = AERIAL_BANDS
     reads: list[str] = field(default_factory=list)
     labelled: bool = True
 
@@ -62,6 +63,9 @@ class FakeDataset:
     def position(self, patch_id: str) -> tuple[float, float]:
         return 102.4 * int(patch_id[2]), -102.4 * int(patch_id[1])
 
+    def resolution_m(self, patch_id: str) -> float:
+        return 0.2
+
     def read(self, patch_id: str, satellite: SatelliteSpec | None) -> Sample:
         self.reads.append(patch_id)
         rng = np.random.default_rng(list(patch_id.encode()))
@@ -70,6 +74,7 @@ class FakeDataset:
         aerial = rng.integers(0, 60, (5, SIDE, SIDE), dtype=np.uint8) + labels * 14
         return Sample(
             id=patch_id,
+            bands=self.bands,
             aerial=aerial.astype(np.uint8),
             satellite=None if satellite is None else self._series(satellite, rng),
             labels=labels if self.labelled else None,

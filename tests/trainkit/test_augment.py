@@ -43,6 +43,7 @@ def grounded() -> Sample:
     ones = np.ones(12, dtype=np.float32)
     return Sample(
         id="ground",
+        bands=("low", "high"),
         aerial=np.stack([pixels % 251, pixels // 251]).astype(np.uint8),
         satellite=SatelliteInput(series=series, date_mask=ones, days=ones, dates_used=()),
         labels=(pixels % 251).astype(np.uint8),

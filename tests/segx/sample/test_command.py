@@ -43,6 +43,21 @@ def test_a_scene_is_mapped_next(
     assert (out / "sentinel2").is_dir()
 
 
+def test_landcover_ai_says_what_a_config_for_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = functools.partial(segx.sample.write_landcover_ai, sheets=1, shape=(512, 1536))
+    monkeypatch.setattr(segx.sample, "write_landcover_ai", small)
+    out = tmp_path / "data"
+    arguments = [str(out), "--layout", "landcover-ai"]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert "synthetic data: 1 images with 3 tiles of 512 px (train 1, val" in result.stdout
+    assert result.stdout.splitlines()[-2:] == [
+        "a config for it takes red, green and blue at 0.25 m and has 5 classes",
+        f"wrote {out}; next: segx train {out} --config CONFIG.toml",
+    ]
+
+
 def test_a_layout_that_cannot_be_written_is_wrong_usage(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [str(tmp_path / "out"), "--layout", "potsdam"])
     assert result.exit_code == 2

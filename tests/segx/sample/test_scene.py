@@ -1,10 +1,9 @@
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import rasterio
 import rasterio.warp
-from rasterio.enums import Resampling
 
 from segx import __version__
 from segx.sample import summarise, write_scene
@@ -63,31 +62,11 @@ def test_sentinel_2_has_its_own_grid_and_reaches_250_m_beyond_the_image(scene: P
             assert masks.read().max() <= 100
 
 
-def test_sentinel_2_is_warped_to_where_the_labels_are(scene: Path) -> None:
+def test_sentinel_2_is_warped_to_where_the_labels_are(
+    scene: Path, agreement: Callable[..., dict[tuple[int, int], float]]
+) -> None:
     """The labels, warped by GDAL, must match the near infrared best without a shift."""
-    with rasterio.open(scene / "labels.tif") as truth:
-        green = np.isin(truth.read(1), (6, 7, 10, 11)).astype(np.float32)
-        source = {"src_transform": truth.transform, "src_crs": truth.crs}
-    total, count = 0.0, 0
-    for path in sorted(scene.glob("sentinel2/S2_????????.tif")):
-        with rasterio.open(path.with_name(f"{path.stem}_masks.tif")) as masks:
-            if (masks.read() >= 20).mean() > 0.1:
-                continue
-        with rasterio.open(path) as image:
-            ratio = image.read(7) / image.read(3).astype(np.float64)
-            target = {"dst_transform": image.transform, "dst_crs": image.crs}
-        total, count = total + ratio, count + 1
-    share = np.full(np.shape(total), -1, dtype=np.float32)
-    rasterio.warp.reproject(
-        green, share, **source, **target, resampling=Resampling.average, init_dest_nodata=False
-    )
-    inside = share >= 0
-    assert inside.sum() > 120
-    score = {}
-    for down in (-2, 0, 2):
-        for right in (-2, 0, 2):
-            moved = np.roll(total / count, (-down, -right), (0, 1))
-            score[down, right] = np.corrcoef(moved[inside], share[inside])[0, 1]
+    score = agreement(scene / "labels.tif", (6, 7, 10, 11), scene / "sentinel2")
     assert max(score, key=lambda shift: score[shift]) == (0, 0)
     assert score[0, 0] > 0.5
 

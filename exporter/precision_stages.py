@@ -1,0 +1,112 @@
+"""Compare the stages of a conversion in a row, after those that the FP32 bundle went through.
+
+FP32 (ONNX Runtime) --> emulation (ONNX Runtime) --> the bundle's graphs, by every backend
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from runtime.backends import Backend
+from runtime.bundle import Bundle
+from runtime.errors import BundleError, brief
+from runtime.manifest import PartSpec, Precision
+from runtime.openvino_session import OpenVinoSession
+from runtime.schema import parse
+
+from .package import PARITY_NAME
+from .parity import Ledger, Runner, Stage, compare, require
+from .runners import SessionRunner, files_in
+from .samples import Feed
+from .stages import BACKENDS, Checked, class_map
+from .workshop import ConvertedPart
+
+
+def check_converted(
+    source: Bundle,
+    parts: Sequence[ConvertedPart],
+    feeds: Mapping[str, Feed],
+    precision: Precision,
+) -> Checked:
+    """Compare FP32 graphs, emulations, and the new graphs on each backend.
+
+    Args:
+        source: The FP32 bundle.
+        parts: Its parts, converted.
+        feeds: What they are compared on, by the id of the sample.
+        precision: Row of tolerances.
+
+    Returns:
+        The ledger, with the stages of the source before its own; and what the emulation makes of
+        the first sample.
+
+    Raises:
+        ParityError: If two stages differ by more than their tolerance.
+        BundleError: If the ledger of the source cannot be read.
+    """
+    ledger = Ledger(source="data", samples=tuple(feeds), stages=(), before=_earlier(source))
+    old = source.manifest.parts
+    specs = [part.spec for part in parts]
+    exact = [replace(spec, precision="fp32") for spec in specs]
+    emulations = {part.spec.name: part.emulation for part in parts}
+    graphs = {part.spec.name: part.path for part in parts}
+    with ExitStack() as opened:
+
+        def runner(
+            backend: Backend, files: Mapping[str, Path], given: Sequence[PartSpec]
+        ) -> Runner:
+            made = SessionRunner(backend, files, given)
+            opened.callback(made.close)
+            return made
+
+        full = ("FP32 (ONNX Runtime)", runner("onnxruntime", files_in(source.path, old), old))
+        emulated = (
+            f"{precision.upper()} emulated (ONNX Runtime)",
+            runner("onnxruntime", emulations, exact),
+        )
+        ledger = _extend(ledger, compare(specs, feeds, full, emulated, precision=precision))
+        for backend, label in BACKENDS.items():
+            after = (f"{precision.upper()} graph ({label})", runner(backend, graphs, specs))
+            ledger = _extend(ledger, compare(specs, feeds, emulated, after, precision=precision))
+        feed = next(iter(feeds.values()))
+        outputs = class_map(emulated[1], specs, feed)
+    return Checked(ledger=ledger, feed=feed, outputs=outputs)
+
+
+def prove_executed(parts: Sequence[ConvertedPart]) -> dict[str, dict[str, int]]:
+    """Ask OpenVINO, which can tell, what the layers of every part are computed in.
+
+    Returns:
+        Layers with weights by precision, by part; see `OpenVinoSession.computed`.
+
+    Raises:
+        BundleError: If a part does not run in the precision that it was converted to.
+    """
+    found = {}
+    for part in parts:
+        session = OpenVinoSession(part.path, part.spec, batch=1, threads=None)
+        session.require_executed()
+        found[part.spec.name] = session.computed()
+        session.close()
+    return found
+
+
+def _extend(ledger: Ledger, stage: Stage) -> Ledger:
+    """Add a stage, and stop at the first that is out of tolerance: what follows it says nothing."""
+    extended = replace(ledger, stages=(*ledger.stages, stage))
+    require(extended)
+    return extended
+
+
+def _earlier(source: Bundle) -> tuple[Stage, ...]:
+    path = source.path / PARITY_NAME
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BundleError(
+            f"{path} cannot be read as JSON ({brief(error)}); expected the comparison that every "
+            "export writes; export the FP32 bundle again"
+        ) from error
+    return parse(Ledger, data, where=str(path), error=BundleError).stages

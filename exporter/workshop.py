@@ -1,0 +1,213 @@
+"""Convert the parts of an FP32 bundle by a plan, and open what came of it in two ways.
+
+    FP32 graph --> ranges on samples and under stress --> nodes to keep in FP32
+               --> INT8 Q/DQ, FP16 around it          --> rules, share of MACs as asked
+               --> the graph of the bundle, and its emulation, which shows what FP16 does
+
+A part is converted once for each recipe, however often a search asks for it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import onnx
+
+from runtime.backends import BackendChoice, open_session
+from runtime.bundle import Bundle
+from runtime.manifest import PartSpec, Precision
+from runtime.model import TileModel
+from runtime.onnxruntime_session import OnnxRuntimeSession
+
+from .emulate import emulate
+from .feeds import FeedStore
+from .fp32_nodes import keep_in_fp32
+from .lint import require_clean
+from .options import ConvertOptions
+from .plan import Plan, Recipe, branch_of
+from .proof import MacShares, mac_shares, require_precision
+from .quantize import WorkerReport, to_fp16, to_int8
+from .ranges import RangeReport, TensorRange, measure_ranges, range_report, unite
+
+RANGE_SAMPLES = 16
+"""Calibration samples that the ranges of FP16 are measured on at most, beside the stress."""
+
+EMULATED = "emulation"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranges:
+    """Ranges of a part's FP32 tensors, by tensor."""
+
+    data: Mapping[str, TensorRange]
+    stress: Mapping[str, TensorRange]
+
+    @property
+    def all(self) -> Mapping[str, TensorRange]:
+        """Both, united."""
+        return unite(self.data, self.stress)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertedPart:
+    """One part, converted."""
+
+    spec: PartSpec
+    """As the new manifest has it."""
+    path: Path
+    emulation: Path
+    kept: Mapping[str, str]
+    """Why nodes stay in FP32, by node."""
+    shares: MacShares
+    ranges: RangeReport | None
+    """How far its FP16 tensors stay from overflowing; None for a part in FP32."""
+    worker: WorkerReport | None
+    """None for a part that stays as it is."""
+
+
+@dataclass(slots=True)
+class Workshop:
+    """Converts parts, and remembers what it made.
+
+    Args:
+        source: The FP32 bundle.
+        store: Inputs of its parts.
+        folder: Where graphs go; they stay until the folder is removed.
+        options: How to convert.
+        range_rule: Whether measured ranges say what stays in FP32; without, only what kind a node
+            is and its constants, and `repair` is what finds the rest.
+    """
+
+    source: Bundle
+    store: FeedStore
+    folder: Path
+    options: ConvertOptions
+    range_rule: bool = True
+    _ranges: dict[str, Ranges] = field(default_factory=dict)
+    _made: dict[tuple[str, Recipe], ConvertedPart] = field(default_factory=dict)
+
+    def convert(
+        self, plan: Plan, on_part: Callable[[str], None] = lambda note: None
+    ) -> tuple[ConvertedPart, ...]:
+        """Convert every part by the recipe of its branch.
+
+        Args:
+            plan: Recipe of every branch.
+            on_part: Called after every part, with what was done.
+
+        Raises:
+            BundleError: If a conversion fails, breaks a rule, or gives another precision than was
+                asked for.
+        """
+        made = []
+        for spec in self.source.manifest.parts:
+            recipe = plan[branch_of(spec)]
+            made.append(self.part(spec, recipe))
+            on_part(f"{spec.file} in {recipe.precision}")
+        return tuple(made)
+
+    def part(self, spec: PartSpec, recipe: Recipe) -> ConvertedPart:
+        """Convert one part; see `convert`."""
+        key = (spec.name, recipe)
+        if key not in self._made:
+            self._made[key] = self._convert(spec, recipe, f"{len(self._made):04}-{spec.name}")
+        return self._made[key]
+
+    def ranges(self, spec: PartSpec) -> Ranges:
+        """Measure the tensors of an FP32 part, once."""
+        if spec.name not in self._ranges:
+            path = self.source.file(spec)
+            self._ranges[spec.name] = Ranges(
+                data=measure_ranges(path, self.store.feeds("calibration", spec, RANGE_SAMPLES)),
+                stress=measure_ranges(path, self.store.feeds("stress", spec)),
+            )
+        return self._ranges[spec.name]
+
+    def _convert(self, spec: PartSpec, recipe: Recipe, stem: str) -> ConvertedPart:
+        source = self.source.file(spec)
+        made = replace(spec, precision=recipe.precision)
+        if recipe.precision == "fp32":
+            shares = mac_shares(onnx.load(source))
+            return ConvertedPart(
+                spec=made,
+                path=source,
+                emulation=source,
+                kept={},
+                shares=shares,
+                ranges=None,
+                worker=None,
+            )
+        target = self.folder / f"{stem}.onnx"
+        full = onnx.load(source)
+        ranges = self.ranges(spec)
+        kept = keep_in_fp32(full, ranges.all if self.range_rule else {})
+        names = {node.name for node in full.graph.node}
+        kept = kept | dict.fromkeys(recipe.keep & names, "the gate asks for it")
+        worker = self._run_worker(source, target, spec, recipe, names, kept)
+        model = onnx.load(target)
+        require_clean(model, made, transposed=self.options.quantize_transposed)
+        require_precision(model, recipe.precision, spec.name)
+        emulation = self.folder / f"{stem}.emulation.onnx"
+        onnx.save(emulate(model), emulation)
+        return ConvertedPart(
+            spec=made,
+            path=target,
+            emulation=emulation,
+            kept=kept,
+            shares=mac_shares(model),
+            ranges=range_report(model, ranges.data, ranges.stress),
+            worker=worker,
+        )
+
+    def _run_worker(
+        self,
+        source: Path,
+        target: Path,
+        spec: PartSpec,
+        recipe: Recipe,
+        names: set[str],
+        kept: Mapping[str, str],
+    ) -> WorkerReport:
+        if recipe.precision == "fp16":
+            return to_fp16(source, target, keep=kept)
+        return to_int8(
+            source,
+            target,
+            samples=self.store.folder(spec),
+            method=self.options.calibration_method,
+            skip=recipe.skip & names,
+            keep=kept,
+            transposed=self.options.quantize_transposed,
+        )
+
+
+@dataclass
+class EmulatedModel(TileModel):
+    """Emulations of the parts of a model, run by ONNX Runtime."""
+
+    asked: Precision = "fp16"
+
+    @property
+    def precision(self) -> str:
+        """What is emulated."""
+        return f"{self.asked} emulated"
+
+
+def open_emulation(parts: Sequence[ConvertedPart], precision: Precision) -> EmulatedModel:
+    """Open the emulations of the parts that end in the class map."""
+    used = [part for part in parts if part.spec.variant != "probabilities"]
+    specs = tuple(replace(part.spec, precision="fp32") for part in used)
+    sessions = tuple(
+        OnnxRuntimeSession(part.emulation, spec, batch=1, threads=None)
+        for part, spec in zip(used, specs, strict=True)
+    )
+    return EmulatedModel(parts=specs, sessions=sessions, asked=precision)
+
+
+def open_converted(parts: Sequence[ConvertedPart], choice: BackendChoice) -> TileModel:
+    """Open the parts that end in the class map as the bundle will have them."""
+    used = [part for part in parts if part.spec.variant != "probabilities"]
+    return TileModel(
+        parts=tuple(part.spec for part in used),
+        sessions=tuple(open_session(choice.name, part.path, part.spec) for part in used),
+    )
