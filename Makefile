@@ -2,7 +2,7 @@
 #   make demo     the whole story on a CPU: sample, train, export, infer, bench
 #   make test     make check and the default tests
 #   make check    format, lint, types, import rules
-#   make matrix   the long tests: every preset, exported and run on every backend
+#   make matrix   the long tests: every preset in every precision, run on every backend
 #   make clean    delete .venv, caches and what `make demo` wrote
 # Another Python: make PYTHON=python3.12 test
 

@@ -117,8 +117,8 @@ def check_pairs(dataset: Dataset, ids: Sequence[str], card: ModelCard) -> PairCh
     where = str(dataset.root)
     pass_.refuse_blank(where, len(ids))
     found, why = pass_.fit()
-    if found is not None:
-        _refuse_shuffled(found, where)
+    if found is not None and isinstance(grid, CellGrid):
+        _refuse_shuffled(found, grid.compared, where)
     return PairCheck(
         samples=len(ids),
         blank_aerial=pass_.blank_aerial,
@@ -190,11 +190,11 @@ def _is_blank(tile: NDArray[np.uint8]) -> bool:
     return bool((tile.max(axis=(1, 2)) == tile.min(axis=(1, 2))).all())
 
 
-def _refuse_shuffled(found: Fit, where: str) -> None:
+def _refuse_shuffled(found: Fit, compared: str, where: str) -> None:
     if found.p_value > found.limit:
         raise CalibrationError(
-            f"the aerial and satellite inputs of {where} look shuffled: vegetation and brightness "
-            f"of {found.samples} pairs correlate by {found.correlation:.2f}, those of permuted "
+            f"the aerial and satellite inputs of {where} look shuffled: {compared} of "
+            f"{found.samples} pairs correlate by {found.correlation:.2f}, those of permuted "
             f"pairs by up to {found.shuffled:.2f} (p = {found.p_value:.3f}); expected p up to "
             f"{found.limit}; check the centroids file and which series belongs to which area, or "
             "calibrate on more patches"

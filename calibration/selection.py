@@ -2,9 +2,11 @@
 
     patches of the split, of the areas asked for
       -> candidates  all, or of a big pool 8 x count, drawn with the seed, each area in proportion
+                     and with one at least
       -> survey      each is read once: its share of every class, the months that Sentinel-2 sees
-      -> pick        one patch for every class and cloudiness, rarest first; then, again and again,
-                     the one that adds most of what the pick has too little of
+      -> pick        one patch for every class and cloudiness, rarest first; one for every area
+                     that has none yet, rarest first; then, again and again, the one that adds most
+                     of what the pick has too little of
 
 Rare things are in the pick more often than in the pool, by the square root of their share: ranges
 must hold for them as well.
@@ -22,6 +24,8 @@ from runtime.errors import CalibrationError
 from runtime.sample import Sample
 from runtime.satellite import SatelliteInput, SatelliteSpec
 from runtime.splits import Split
+
+from .candidates import draw
 
 MEASURED_SPLITS = ("val", "test")
 """Splits that scores are reported on."""
@@ -92,6 +96,8 @@ def choose(
 ) -> Selection:
     """Choose patches that hold every class, area and cloudiness; labels may be missing.
 
+    Where there are more areas than patches wanted, those with most candidates go without.
+
     Args:
         dataset: Where to choose from.
         split: Its split.
@@ -114,14 +120,14 @@ def choose(
         _refuse_measured(dataset, split, pool, evaluated)
     rng = np.random.default_rng(seed)
     groups = dataset.groups()
-    ids = _draw(pool, groups, SURVEYED * count, rng)
+    ids = draw(pool, groups, SURVEYED * count, rng)
     survey = _survey(dataset, ids, satellite)
     strata = _one_hot([_stratum(months) for months in survey.months], STRATA)
     area = _one_hot([groups[i] for i in ids], sorted({groups[i] for i in ids}))
     classes = survey.counts / np.maximum(survey.counts.sum(axis=1, keepdims=True), 1)
     pick = _fill(
         np.hstack([classes, strata, area]),
-        _seats(np.hstack([classes, strata]), count, rng),
+        _seats([np.hstack([classes, strata]), area], count, rng),
         count,
         rng,
     )
@@ -165,25 +171,6 @@ def _refuse_measured(
             f"{measured[0]}) are those that the gate measures; expected none; calibrate on another "
             "split or other areas, or force it"
         )
-
-
-def _draw(
-    pool: Sequence[str], groups: dict[str, str], most: int, rng: np.random.Generator
-) -> list[str]:
-    """Draw candidates, from each area in proportion to its patches, largest remainder first."""
-    if len(pool) <= most:
-        return sorted(pool)
-    members: dict[str, list[str]] = {}
-    for patch_id in sorted(pool):
-        members.setdefault(groups[patch_id], []).append(patch_id)
-    exact = np.array([len(ids) for ids in members.values()]) * most / len(pool)
-    quotas = np.floor(exact).astype(int)
-    order = np.lexsort((rng.random(len(quotas)), quotas - exact))
-    quotas[order[: most - int(quotas.sum())]] += 1
-    drawn: list[str] = []
-    for ids, quota in zip(members.values(), quotas, strict=True):
-        drawn += [ids[i] for i in rng.permutation(len(ids))[:quota]]
-    return sorted(drawn)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,14 +222,22 @@ def _one_hot(values: Sequence[str | None], names: Sequence[str]) -> NDArray[np.f
     return table
 
 
-def _seats(features: NDArray[np.float64], count: int, rng: np.random.Generator) -> list[int]:
-    """Take, for every feature that there is, rarest first, the candidate that holds most of it."""
+def _seats(kinds: Sequence[NDArray[np.float64]], count: int, rng: np.random.Generator) -> list[int]:
+    """Take, for every feature that there is, the candidate that holds most of it.
+
+    Args:
+        kinds: Tables of features, shape (candidates, features); those of the first one come first,
+            in each the rarest.
+        count: Candidates at most.
+        rng: Decides between candidates that hold as much.
+    """
     pick: list[int] = []
-    order = rng.permutation(len(features))
-    for feature in np.argsort(features.sum(axis=0), kind="stable"):
-        column = features[order, feature]
-        if len(pick) < count and column.any() and not features[pick, feature].any():
-            pick.append(int(order[column.argmax()]))
+    order = rng.permutation(len(kinds[0]))
+    for features in kinds:
+        for feature in np.argsort(features.sum(axis=0), kind="stable"):
+            column = features[order, feature]
+            if len(pick) < count and column.any() and not features[pick, feature].any():
+                pick.append(int(order[column.argmax()]))
     return pick
 
 

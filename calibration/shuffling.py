@@ -60,7 +60,7 @@ class Fit:
 
     samples: int
     correlation: float
-    """Mean of the rank correlations of NDVI and of brightness, within areas, -1 to 1."""
+    """Mean of the rank correlations of all signatures, within areas, -1 to 1."""
     shuffled: float
     """Largest of the same over the permuted pairs."""
     p_value: float

@@ -85,17 +85,17 @@ class Attempts:
     options: ConvertOptions
     on_step: Callable[[str], None]
     made: list[Attempt] = field(default_factory=list)
-    _started: float = field(default_factory=time.monotonic)
+    _begun: float = field(default_factory=time.monotonic)
+    _search_begun: float = field(default_factory=time.monotonic)
 
-    @property
-    def seconds(self) -> float:
-        """Time since the first."""
-        return time.monotonic() - self._started
+    def start_search(self) -> None:
+        """Count the time for more from here: what had to be made anyway takes none of it."""
+        self._search_begun = time.monotonic()
 
     @property
     def over(self) -> bool:
         """Whether the time for more has passed."""
-        return self.seconds >= self.options.repair_s
+        return time.monotonic() - self._search_begun >= self.options.repair_s
 
     def refuse(self, branch: str, precision: Precision, error: BundleError) -> None:
         """Remember that a branch cannot be had in a precision."""
@@ -138,9 +138,11 @@ class Attempts:
         return tried
 
     def summary(self) -> str:
-        """Say how many plans were tried in which time."""
+        """Say how many plans were tried in which time, and whether it ran out."""
         count = sum(not attempt.result.startswith(REFUSED) for attempt in self.made)
-        return f"{count} plan(s) tried in {self.seconds:.0f} s"
+        minutes = self.options.repair_s / 60
+        ran_out = f", when the {minutes:g} min to search in ran out" if self.over else ""
+        return f"{count} plan(s) tried in {time.monotonic() - self._begun:.0f} s{ran_out}"
 
     def _record(self, tried: Tried, result: str, latency_ms: float | None, begin: float) -> None:
         attempt = Attempt(

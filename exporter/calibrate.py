@@ -1,7 +1,7 @@
 """Choose and check the samples that a conversion measures ranges on."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from calibration.pairs import Pairs, check_pairs
@@ -12,7 +12,7 @@ from calibration.record import (
     preprocessing_hash,
     require_fresh,
 )
-from calibration.selection import choose
+from calibration.selection import MEASURED_SPLITS, choose
 from runtime.bundle import Bundle
 from runtime.card import ModelCard
 from runtime.dataset import Dataset, check_dataset_fit
@@ -76,6 +76,7 @@ def calibrate(
     card = source.card
     if data.record is not None:
         return _again(load_record(data.record), data, source, options, evaluated)
+    _check_fit(data, card)
     selection = choose(
         data.dataset,
         data.split,
@@ -86,7 +87,6 @@ def calibrate(
         evaluated=evaluated,
         force=data.force,
     )
-    check_dataset_fit(data.dataset, card, selection.ids)
     record = Record(
         basis=_basis(data.dataset, selection.ids, source, options),
         selection=selection,
@@ -97,6 +97,14 @@ def calibrate(
     return Calibration(record=record, dataset=data.dataset, card=card)
 
 
+def _check_fit(data: CalibrationData, card: ModelCard) -> None:
+    """Check that the areas to choose from fit the model; no patch is read for that."""
+    groups = data.dataset.groups()
+    ids = data.dataset.ids(data.split)
+    pool = [patch_id for patch_id in ids if data.areas is None or groups[patch_id] in data.areas]
+    check_dataset_fit(data.dataset, card, pool)
+
+
 def _again(
     record: Record,
     data: CalibrationData,
@@ -105,14 +113,19 @@ def _again(
     evaluated: Collection[str],
 ) -> Calibration:
     ids = record.selection.ids
-    measured = sorted(set(ids) & set(evaluated))
+    reserved = set(evaluated).union(
+        *(data.dataset.splits.get(split, ()) for split in MEASURED_SPLITS)
+    )
+    measured = sorted(set(ids) & reserved)
     if measured and not data.force:
         raise CalibrationError(
-            f"{data.record} names {len(measured)} patches that the gate measures (first: "
+            f"{data.record} names {len(measured)} patches that scores are reported on (first: "
             f"{measured[0]}); expected none; calibrate again, or force it"
         )
     require_fresh(record, _basis(data.dataset, ids, source, options), where=str(data.record))
-    return Calibration(record=record, dataset=data.dataset, card=source.card)
+    # The samples are taken again; how ranges follow from them is said anew.
+    again = replace(record, method=options.calibration_method, versions=versions(MEASURING))
+    return Calibration(record=again, dataset=data.dataset, card=source.card)
 
 
 def _basis(

@@ -36,7 +36,7 @@ from .plan import make_plan
 from .plan_search import find_plan
 from .precision_stages import check_converted, prove_executed
 from .stages import Checked
-from .trial import GateData, open_trial
+from .trial import GateData, Trial, open_trial
 from .watch import SILENT, Steps, Watch
 from .workshop import ConvertedPart, Workshop
 
@@ -91,9 +91,7 @@ def convert(
     _check_source(source, out)
     with staging(out) as folder, tempfile.TemporaryDirectory(prefix="segx-convert-") as scratch:
         trial = None if gate is None else open_trial(source, gate, choose_backend())
-        chosen = calibrate(
-            calibration, source, options, evaluated=() if trial is None else trial.split.ids
-        )
+        chosen = calibrate(calibration, source, options, _evaluated(trial, calibration))
         step = Steps(watch, len(source.manifest.parts) + 4)
         step("calibration samples chosen")
         workshop, ranges = _prepare(source, chosen, Path(scratch), options)
@@ -106,7 +104,9 @@ def convert(
         feeds = _parity_feeds(chosen, source, options.parity_samples)
         checked = check_converted(source, parts, feeds, options.precision)
         step("stages compared")
-        report = None if trial is None else trial.judge(parts, options, watch.on_patch)
+        report = None
+        if trial is not None:
+            report = trial.judge(parts, options, workshop.store, watch.on_patch)
         findings = Findings(
             name=out.name.removesuffix(SUFFIX),
             options=options,
@@ -140,6 +140,14 @@ def _check_source(source: Bundle, out: Path) -> None:
         raise BundleError(
             f"{out} is the bundle that is converted; expected another name; change --out"
         )
+
+
+def _evaluated(trial: Trial | None, calibration: CalibrationData) -> tuple[str, ...]:
+    """Patches of the gate, if the samples come from the same data; ids mean nothing elsewhere."""
+    if trial is None:
+        return ()
+    same = trial.data.dataset.fingerprint() == calibration.dataset.fingerprint()
+    return trial.split.ids if same else ()
 
 
 def _prepare(

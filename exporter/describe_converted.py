@@ -38,7 +38,8 @@ class Findings:
         """Say whether the bundle is verified: it and its source must have passed."""
         if not source.manifest.verified:
             text = f"its FP32 bundle is not verified: {source.manifest.verdict}"
-            missed = self.trial is not None and not self.trial.gate.passed
+            # Trained weights that were measured, and missed.
+            missed = source.manifest.accuracy is not None
             return Verdict(verified=False, missed=missed, text=text)
         if self.trial is None:
             return Verdict(verified=False, missed=False, text="no data to measure on")
@@ -70,6 +71,7 @@ def describe_converted(source: Bundle, found: Findings, files: Mapping[str, str]
         verdict=verdict.text,
         accuracy=None if found.trial is None else found.trial.accuracy,
         input_ranges=found.input_ranges,
+        licences=source.manifest.licences | _licence(found.options),
         provenance={**source.manifest.provenance, "conversion": _conversion(source, found)},
     )
 
@@ -87,6 +89,10 @@ def _conversion(source: Bundle, found: Findings) -> dict[str, object]:
         },
         "versions": versions(CONVERTING),
     }
+
+
+def _licence(options: ConvertOptions) -> dict[str, str]:
+    return {} if options.weights_licence is None else {"weights": options.weights_licence}
 
 
 def _search(search: Found) -> dict[str, object]:

@@ -63,6 +63,10 @@ class FeedStore:
         """Folder of a part's calibration samples: .npz files in order of name."""
         return self._folder / "calibration" / branch_of(part)
 
+    def count(self, kind: Kind, part: PartSpec) -> int:
+        """Number of a part's samples."""
+        return self._counts.get((kind, branch_of(part)), 0)
+
     def feeds(self, kind: Kind, part: PartSpec, limit: int | None = None) -> Iterator[Feed]:
         """Read a part's samples one after the other; at most `limit`, evenly spread."""
         files = sorted((self._folder / kind / branch_of(part)).glob("*.npz"))

@@ -1,11 +1,14 @@
 """Find the part of a converted model that a missed gate is to blame on.
 
 One part after the other is replaced by its FP32 twin. What brings the model back into its budgets
-tells which part to keep in FP32, or to convert with more care.
+tells which part to keep in FP32, or to convert with more care. The nodes of that part which add
+most to the error are named beside it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from runtime.card import ModelCard
 from runtime.dataset import Dataset
@@ -15,6 +18,10 @@ from runtime.model import TileModel
 from .gate import judge_gate
 from .gate_measure import measure_gate
 from .gate_report import GateReport
+from .node_errors import NodeError
+
+NAMED = 3
+"""Nodes that are named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +35,16 @@ class Twin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeLoss:
+    """What a node adds to the error."""
+
+    part: str
+    node: str
+    relative: float
+    """Mean magnitude of the error over that of the result, inputs being exact; may be infinite."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Blame:
     """Which part a missed gate is to blame on."""
 
@@ -36,6 +53,8 @@ class Blame:
     twins: tuple[Twin, ...]
     """The least loss first."""
     text: str
+    worst: tuple[NodeLoss, ...] = ()
+    """The nodes that add most to the error of the part, the worst first; empty if not measured."""
 
 
 def which_part(
@@ -78,6 +97,30 @@ def which_part(
         key=lambda twin: twin.miou_loss,
     )
     return Blame(miou_loss=found.miou_loss, twins=tuple(twins), text=_text(found.miou_loss, twins))
+
+
+def with_nodes(blame: Blame, part: str, errors: Mapping[str, NodeError]) -> Blame:
+    """Name the worst nodes of a part.
+
+    Args:
+        blame: What was found of the parts.
+        part: The part.
+        errors: Error by node of the part.
+    """
+    rated = sorted(errors.items(), key=lambda item: -item[1].relative)[:NAMED]
+    worst = tuple(
+        NodeLoss(part=part, node=name, relative=error.relative)
+        for name, error in rated
+        if error.relative > 0
+    )
+    if not worst:
+        return blame
+    named = ", ".join(f"{item.node} ({_share(item.relative)})" for item in worst)
+    return replace(blame, worst=worst, text=f"{blame.text}; worst nodes of {part}: {named}")
+
+
+def _share(relative: float) -> str:
+    return f"{100 * relative:.2g} %" if np.isfinite(relative) else "NaN or infinite"
 
 
 def mixed(reference: TileModel, candidate: TileModel) -> Mapping[str, TileModel]:

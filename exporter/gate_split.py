@@ -20,7 +20,7 @@ from runtime.dataset import Dataset
 from runtime.errors import DataError
 from trainkit.tune import quotas
 
-VAL, TEST = "val", "test"
+TRAIN, VAL, TEST = "train", "val", "test"
 GATE_SHARE = 1 / 3
 LEAST = 3
 """Validation patches at least, so that one is left for the gate and more for the search."""
@@ -52,6 +52,11 @@ def gate_split(
     Raises:
         DataError: If there is no such split or area, or too few patches.
     """
+    if named == TRAIN:
+        raise DataError(
+            f"the verdict was to be measured on '{TRAIN}' of {dataset.root}; expected patches that "
+            "the model was not trained on; name another --gate-split"
+        )
     groups = dataset.groups()
     _check_areas(dataset, groups.values(), areas)
 

@@ -24,6 +24,9 @@ from onnx import ModelProto, NodeProto, TensorProto
 
 from .ranges import Feed, open_measuring
 
+SAMPLES = 4
+"""Calibration samples that nodes are compared on at most."""
+
 _PREFIX = "emulated/"
 _NUMBERS = ("size", "error", "nonzero", "left")
 

@@ -31,6 +31,8 @@ class ConvertOptions:
     segx_version: str
     precision: Precision
     """FP16 or INT8."""
+    weights_licence: str | None = None
+    """Terms of the weights, for the manifest; those of the FP32 bundle if None."""
     plan: Mapping[str, Precision] | None = None
     """Precision by branch where it is not the bundle's; see `plan.make_plan`."""
     calibration_method: Method = "entropy"
@@ -43,4 +45,4 @@ class ConvertOptions:
     auto_plan: bool = False
     """Search the precision of every branch; `precision` is the lowest that may be chosen."""
     repair_s: float = 600.0
-    """Seconds for trying plans when one misses its budgets; 0: none is repaired."""
+    """Seconds for trying other plans when one misses its budgets; 0: none is repaired."""

@@ -26,6 +26,8 @@ Runner = Callable[[str, Arrays], Arrays]
 Source = Literal["data", "random"]
 """Whether samples come from a data set or are random numbers."""
 
+EXPORT_AGAIN = "export again, and with another version of torch or onnx if it stays"
+
 WHOLE = "whole"
 """Name of the row that compares all parts in a row."""
 
@@ -118,8 +120,12 @@ class Ledger:
         return tuple(parts or found)
 
 
-def require(ledger: Ledger) -> None:
+def require(ledger: Ledger, remedy: str = EXPORT_AGAIN) -> None:
     """Refuse a ledger with a fault.
+
+    Args:
+        ledger: What was compared.
+        remedy: What to do about one.
 
     Raises:
         ParityError: Naming the part, the sample, what was found and what is allowed.
@@ -131,8 +137,7 @@ def require(ledger: Ledger) -> None:
     also = f"; so do {', '.join(others)}" if others else ""
     raise ParityError(
         f"part '{row.part}' in {stage.candidate} differs from {stage.reference} on sample "
-        f"{row.sample}: {'; '.join(row.misses)}{also}; nothing was written; export again, and "
-        "with another version of torch or onnx if it stays"
+        f"{row.sample}: {'; '.join(row.misses)}{also}; nothing was written; {remedy}"
     )
 
 

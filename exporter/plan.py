@@ -49,8 +49,11 @@ def make_plan(
 ) -> dict[str, Recipe]:
     """Give every branch its precision: that of the plan asked for, else that of the bundle.
 
+    INT8 goes to the aerial branches; where there are none, to the satellite branch.
+
     Raises:
-        ConfigError: If the plan names a branch that the model has not.
+        ConfigError: If the plan names a branch that the model has not, or its lowest precision is
+            not that of the bundle.
     """
     known = {branch_of(part): part.role for part in parts}
     unknown = sorted(set(asked or {}) - set(known))
@@ -58,10 +61,16 @@ def make_plan(
         raise ConfigError(
             f"the plan names {unknown[0]}; expected some of {', '.join(known)}; change --plan"
         )
+    quantized = "aerial" if "aerial" in known.values() else "satellite"
     chosen: dict[str, Recipe] = {}
     for branch, role in known.items():
-        default: Precision = "fp16" if precision == "int8" and role != "aerial" else precision
+        default: Precision = "fp16" if precision == "int8" and role != quantized else precision
         chosen[branch] = Recipe(precision=(asked or {}).get(branch, default))
+    if precision_of(chosen) != precision:
+        raise ConfigError(
+            f"the plan {describe_plan(chosen)} is one in {precision_of(chosen)}; expected "
+            f"{precision} as the bundle is to be called; change --plan or --precision"
+        )
     return chosen
 
 

@@ -46,6 +46,7 @@ def fastest_plan(attempts: Attempts, plan: Plan) -> Found:
         DataError: If a patch of the search is damaged or has no labels.
     """
     speeds = _timed(attempts, plan)
+    attempts.start_search()
     ordered = _ordered(speeds, plan)
     plain = [choice for choice in ordered if "int8" not in choice.values()]
     small = [choice for choice in ordered if "int8" in choice.values()]
@@ -56,7 +57,7 @@ def fastest_plan(attempts: Attempts, plan: Plan) -> Found:
     if best is None or not worth:
         best = walk.repaired(plain, best)
     if best is None:
-        taken, text = plan, "no plan keeps to its budgets"
+        taken, text = plan, "no plan that was tried keeps to its budgets"
     else:
         more = f" with {best.told}" if best.added else ""
         taken, text = best.plan, f"the fastest plan that keeps to its budgets was taken{more}"

@@ -8,9 +8,10 @@ Whatever is looked at here the verdict is not measured on: `GateSplit.search_ids
 
 from collections.abc import Callable
 
-from runtime.errors import BundleError
+from runtime.errors import BundleError, DataError
 
 from .attempts import Attempts, Found, settle
+from .gate_split import VAL
 from .options import ConvertOptions
 from .plan import Plan, Recipe
 from .plan_auto import fastest_plan
@@ -33,7 +34,7 @@ def find_plan(
         workshop: Converts parts.
         trial: What plans are tried on; nothing is searched for without.
         plan: What was asked for; with `auto_plan` the first choice among equally fast ones.
-        options: How to convert; `repair_s` is the time for all that is tried.
+        options: How to convert; `repair_s` is the time for all that is tried beside `plan` itself.
         on_step: Called after every plan that was tried, with what came of it.
 
     Returns:
@@ -41,7 +42,7 @@ def find_plan(
 
     Raises:
         BundleError: If the plan that was asked for cannot be made.
-        DataError: If a patch of the search is damaged or has no labels.
+        DataError: If a patch of the search is damaged or has no labels, or `auto_plan` has none.
     """
     if trial is None:
         return Found(
@@ -54,6 +55,12 @@ def find_plan(
         )
     attempts = Attempts(workshop=workshop, trial=trial, options=options, on_step=on_step)
     if not trial.split.search_ids:
+        if options.auto_plan:
+            raise DataError(
+                f"{trial.data.dataset.root} has no patch to search a plan on: the verdict takes "
+                f"'{trial.split.name}'; expected patches of '{VAL}' beside it; name another "
+                "--gate-split, or a plan"
+            )
         text = f"the plan was not tried before the verdict, which takes all of '{trial.split.name}'"
         return _with_speed(attempts, plan, text)
     if options.auto_plan:
@@ -69,9 +76,11 @@ def _fixed(attempts: Attempts, plan: Plan) -> Found:
     first = attempts.try_plan(plan)
     if first.passed:
         return _with_speed(attempts, plan, "the plan keeps to its budgets as it is")
+    attempts.start_search()
     repaired = repair(attempts, first)
     if repaired is None:
-        text = f"the plan misses its budgets, and no repair was found; {attempts.summary()}"
+        done = "found" if len(attempts.made) > 1 else "tried"
+        text = f"the plan misses its budgets, and no repair was {done}; {attempts.summary()}"
         return _with_speed(attempts, plan, text)
     text = f"the plan keeps to its budgets with {repaired.told}; {attempts.summary()}"
     return _with_speed(attempts, repaired.plan, text)

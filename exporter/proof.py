@@ -15,6 +15,8 @@ from onnx import ModelProto, NodeProto, TensorProto
 from runtime.errors import BundleError
 from runtime.manifest import Precision
 
+from .int8_nodes import WEIGHTED
+
 LEAST_FP16 = 0.9
 """Share of the work of an FP16 part that is in FP16."""
 
@@ -56,17 +58,40 @@ def mac_shares(model: ModelProto) -> MacShares:
         ValueError: If the size of a product does not follow from the inputs.
     """
     shapes, types = _inferred(model)
-    from_int8 = {n.output[0] for n in model.graph.node if n.op_type == "DequantizeLinear"}
+    from_int8 = _dequantized(model)
     counts = {"int8": 0, "fp16": 0, "fp32": 0}
     for node in model.graph.node:
         macs = _macs(node, shapes)
-        if set(node.input[:2]) <= from_int8:
+        if from_int8.issuperset(node.input[:2]):
             counts["int8"] += macs
         else:
             is_half = types.get(node.output[0]) == TensorProto.FLOAT16
             counts["fp16" if is_half else "fp32"] += macs
     total = max(sum(counts.values()), 1)
     return MacShares(**{name: count / total for name, count in counts.items()})
+
+
+def work_shares(model: ModelProto) -> dict[str, float]:
+    """Share of each node in the multiply-accumulates of one tile, 0 to 1, by name.
+
+    Raises:
+        ValueError: If the size of a product does not follow from the inputs.
+    """
+    shapes, _ = _inferred(model)
+    counts = {node.name: _macs(node, shapes) for node in model.graph.node}
+    total = max(sum(counts.values()), 1)
+    return {name: count / total for name, count in counts.items()}
+
+
+def int8_layers(model: ModelProto) -> float:
+    """Share of the layers with weights that are in INT8, 0 to 1; 0 where a graph has none."""
+    from_int8 = _dequantized(model)
+    layers = [node for node in model.graph.node if node.op_type in WEIGHTED]
+    return sum(from_int8.issuperset(node.input[:2]) for node in layers) / max(len(layers), 1)
+
+
+def _dequantized(model: ModelProto) -> set[str]:
+    return {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
 
 
 def shortfall(shares: MacShares, asked: Precision) -> str:
@@ -89,9 +114,16 @@ def require_precision(model: ModelProto, asked: Precision, part: str) -> MacShar
     """Refuse a part whose work is not done in the precision that was asked for.
 
     Raises:
-        BundleError: Naming the part, what was asked for and what was found; see `shortfall`.
+        BundleError: Naming the part, what was asked for and what was found; see `shortfall`. Or
+            the size of a product does not follow from the inputs.
     """
-    shares = mac_shares(model)
+    try:
+        shares = mac_shares(model)
+    except ValueError as error:
+        raise BundleError(
+            f"part '{part}' in {asked}: {error}; expected sizes that follow from a batch of 1; "
+            f"{REMEDIES['fp32']}"
+        ) from error
     missing = shortfall(shares, asked)
     if missing:
         raise BundleError(
@@ -120,7 +152,7 @@ def _inferred(model: ModelProto) -> tuple[dict[str, list[int]], dict[str, int]]:
 
 
 def _macs(node: NodeProto, shapes: Shapes) -> int:
-    if node.op_type not in ("Conv", "ConvTranspose", "MatMul", "Gemm"):
+    if node.op_type not in WEIGHTED:
         return 0
     left, right, out = (shapes.get(name, ()) for name in (*node.input[:2], node.output[0]))
     if not all((left, right, out, *left, *right, *out)):

@@ -129,6 +129,8 @@ class RangeReport:
     """Of every FP16 tensor that was measured, the largest first."""
     unmeasured: tuple[str, ...]
     """FP16 tensors that the graph before did not have."""
+    samples: int
+    """Calibration samples that were measured."""
 
     @property
     def worst(self) -> float:
@@ -137,7 +139,11 @@ class RangeReport:
 
 
 def range_report(
-    model: ModelProto, data: Mapping[str, TensorRange], stress: Mapping[str, TensorRange]
+    model: ModelProto,
+    data: Mapping[str, TensorRange],
+    stress: Mapping[str, TensorRange],
+    *,
+    samples: int,
 ) -> RangeReport:
     """Report on the FP16 tensors of a finished graph.
 
@@ -145,6 +151,7 @@ def range_report(
         model: The graph with FP16 tensors.
         data: Ranges of the FP32 graph that it was made of, on samples.
         stress: The same on stress inputs.
+        samples: Number of the samples.
     """
     peaks, unmeasured = [], []
     measured = _measured_names(model, data)
@@ -159,7 +166,9 @@ def range_report(
         on_stress = stress[known].magnitude if known in stress else 0.0
         peaks.append(TensorPeak(tensor=name, on_data=data[known].magnitude, on_stress=on_stress))
     peaks.sort(key=lambda peak: (-max(peak.on_data, peak.on_stress), peak.tensor))
-    return RangeReport(limit=FP16_MAX, peaks=tuple(peaks), unmeasured=tuple(unmeasured))
+    return RangeReport(
+        limit=FP16_MAX, peaks=tuple(peaks), unmeasured=tuple(unmeasured), samples=samples
+    )
 
 
 def _constant_names(model: ModelProto) -> set[str]:

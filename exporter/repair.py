@@ -13,6 +13,7 @@ CPU provider, which computes in FP32: it accepts graphs that overflow.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Literal
 
 import onnx
@@ -20,7 +21,7 @@ import onnx
 from .attempts import Added, Attempts, Tried
 from .emulate import EXACT
 from .gate_blame import which_part
-from .node_errors import NodeError, measure_errors, takers_of
+from .node_errors import SAMPLES, NodeError, measure_errors, takers_of
 from .plan import Plan, branch_of
 from .workshop import EMULATED, ConvertedPart, open_converted, open_emulation
 
@@ -28,8 +29,8 @@ FAULT = 0.01
 """Share of its result that a node of FP16 loses only by a fault: roundings of numbers and weights
 cost 0.0002 to 0.001 (measured on trained parts)."""
 
-SAMPLES, STRESS = 4, 4
-"""Calibration samples, and stress inputs, that nodes are compared on at most."""
+STRESS = 4
+"""Stress inputs that nodes are compared on at most, beside the samples."""
 
 _Node = tuple[str, str]
 """Branch and name."""
@@ -85,9 +86,9 @@ def _blamed(attempts: Attempts, missed: Tried) -> tuple[str, ...]:
         else open_converted(missed.parts, trial.choice)
     )
     name = EMULATED if emulated else names[0]
-    models = (trial.reference, model)
-    blame = which_part(report, name, models, trial.source.card, trial.data.dataset)
-    model.close()
+    with closing(model):
+        models = (trial.reference, model)
+        blame = which_part(report, name, models, trial.source.card, trial.data.dataset)
     twins = () if blame is None else blame.twins
     passing = {twin.part for twin in twins if twin.passed}
     converted = [part.spec for part in missed.parts if part.spec.precision != "fp32"]

@@ -6,14 +6,17 @@ them alike.
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from statistics import median
 
 from runtime.backends import BackendChoice, open_session
 from runtime.manifest import Precision
+from runtime.session import Session
 
 from .feeds import FeedStore
 from .plan import Plan, branch_of
+from .samples import Feed
 from .workshop import ConvertedPart
 
 MEASURE_S = 5.0
@@ -60,18 +63,14 @@ def time_branches(
         choice: Backend to time them on.
     """
     used = [part for part in parts if part.spec.variant != "probabilities"]
-    sessions = [open_session(choice.name, part.path, part.spec) for part in used]
     feeds = [next(store.feeds("calibration", part.spec, 1)) for part in used]
-    seconds: list[list[float]] = [[] for _ in used]
-    begin = time.perf_counter()
-    for done in range(WARMUP + MOST_ROUNDS):
-        if done >= WARMUP + LEAST_ROUNDS and time.perf_counter() - begin > MEASURE_S:
-            break
-        for session, feed, taken in zip(sessions, feeds, seconds, strict=True):
-            start = time.perf_counter()
-            session.run(feed)
-            taken.append(time.perf_counter() - start)
-    found = tuple(
+    with ExitStack() as opened:
+        sessions = [
+            opened.enter_context(closing(open_session(choice.name, part.path, part.spec)))
+            for part in used
+        ]
+        seconds = _seconds(sessions, feeds)
+    return tuple(
         BranchLatency(
             branch=branch_of(part.spec),
             precision=part.spec.precision,
@@ -81,9 +80,20 @@ def time_branches(
         )
         for part, session, taken in zip(used, sessions, seconds, strict=True)
     )
-    for session in sessions:
-        session.close()
-    return found
+
+
+def _seconds(sessions: Sequence[Session], feeds: Sequence[Feed]) -> list[list[float]]:
+    """Run sessions in turns, and give what each took, round by round."""
+    seconds: list[list[float]] = [[] for _ in sessions]
+    begin = time.perf_counter()
+    for done in range(WARMUP + MOST_ROUNDS):
+        if done >= WARMUP + LEAST_ROUNDS and time.perf_counter() - begin > MEASURE_S:
+            break
+        for session, feed, taken in zip(sessions, feeds, seconds, strict=True):
+            start = time.perf_counter()
+            session.run(feed)
+            taken.append(time.perf_counter() - start)
+    return seconds
 
 
 @dataclass(frozen=True, slots=True)

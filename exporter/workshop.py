@@ -7,7 +7,7 @@
 A part is converted once for each recipe, however often a search asks for it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,15 +22,17 @@ from runtime.onnxruntime_session import OnnxRuntimeSession
 from .emulate import emulate
 from .feeds import FeedStore
 from .fp32_nodes import keep_in_fp32
+from .int8_nodes import keep_from_int8
 from .lint import require_clean
 from .options import ConvertOptions
 from .plan import Plan, Recipe, branch_of
-from .proof import MacShares, mac_shares, require_precision
+from .proof import MacShares, mac_shares, require_precision, work_shares
 from .quantize import WorkerReport, to_fp16, to_int8
 from .ranges import RangeReport, TensorRange, measure_ranges, range_report, unite
 
 RANGE_SAMPLES = 16
-"""Calibration samples that the ranges of FP16 are measured on at most, beside the stress."""
+"""Calibration samples that ranges of FP16 are measured on at most, evenly spread, beside the
+stress."""
 
 EMULATED = "emulation"
 
@@ -41,6 +43,8 @@ class Ranges:
 
     data: Mapping[str, TensorRange]
     stress: Mapping[str, TensorRange]
+    samples: int
+    """Calibration samples that `data` comes from."""
 
     @property
     def all(self) -> Mapping[str, TensorRange]:
@@ -120,6 +124,7 @@ class Workshop:
             self._ranges[spec.name] = Ranges(
                 data=measure_ranges(path, self.store.feeds("calibration", spec, RANGE_SAMPLES)),
                 stress=measure_ranges(path, self.store.feeds("stress", spec)),
+                samples=min(self.store.count("calibration", spec), RANGE_SAMPLES),
             )
         return self._ranges[spec.name]
 
@@ -143,10 +148,12 @@ class Workshop:
         kept = keep_in_fp32(full, ranges.all if self.range_rule else {})
         names = {node.name for node in full.graph.node}
         kept = kept | dict.fromkeys(recipe.keep & names, "the gate asks for it")
-        worker = self._run_worker(source, target, spec, recipe, names, kept)
+        skipped = {**keep_from_int8(full, work_shares(full)), **dict.fromkeys(recipe.skip & names)}
+        worker = self._run_worker(source, target, spec, recipe.precision, skipped, kept)
         model = onnx.load(target)
+        # First, because its advice is for conversions.
+        shares = require_precision(model, recipe.precision, spec.name)
         require_clean(model, made, transposed=self.options.quantize_transposed)
-        require_precision(model, recipe.precision, spec.name)
         emulation = self.folder / f"{stem}.emulation.onnx"
         onnx.save(emulate(model), emulation)
         return ConvertedPart(
@@ -154,8 +161,8 @@ class Workshop:
             path=target,
             emulation=emulation,
             kept=kept,
-            shares=mac_shares(model),
-            ranges=range_report(model, ranges.data, ranges.stress),
+            shares=shares,
+            ranges=range_report(model, ranges.data, ranges.stress, samples=ranges.samples),
             worker=worker,
         )
 
@@ -164,18 +171,18 @@ class Workshop:
         source: Path,
         target: Path,
         spec: PartSpec,
-        recipe: Recipe,
-        names: set[str],
-        kept: Mapping[str, str],
+        precision: Precision,
+        skipped: Collection[str],
+        kept: Collection[str],
     ) -> WorkerReport:
-        if recipe.precision == "fp16":
+        if precision == "fp16":
             return to_fp16(source, target, keep=kept)
         return to_int8(
             source,
             target,
             samples=self.store.folder(spec),
             method=self.options.calibration_method,
-            skip=recipe.skip & names,
+            skip=skipped,
             keep=kept,
             transposed=self.options.quantize_transposed,
         )

@@ -31,6 +31,10 @@ class Dataset(Protocol):
         """Names of the aerial bands that every patch has."""
 
     @property
+    def licence(self) -> str:
+        """Terms of the data and whom to name, as a sentence for whoever gets what learned it."""
+
+    @property
     def splits(self) -> dict[Split, tuple[str, ...]]:
         """Patch ids by split."""
 

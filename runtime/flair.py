@@ -59,6 +59,11 @@ CLASSES = tuple(
 
 LABEL_VALUES = 19
 
+LICENCE = (
+    "Etalab Open Licence 2.0 (https://www.etalab.gouv.fr/licence-ouverte-open-licence): "
+    "FLAIR #2, IGN; contains modified Copernicus Sentinel data"
+)
+
 _DOMAIN = re.compile(r"D\d{3}_\d{4}")
 _ZONE = re.compile(r"Z\d+_\w+")
 _TEST = re.compile(r"(?<![a-z])test(?![a-z])", re.IGNORECASE)
@@ -111,6 +116,7 @@ class FlairTree:
 
     classes = CLASSES
     bands = AERIAL_BANDS
+    licence = LICENCE
 
     def __init__(self, root: Path) -> None:
         """Find the patches below a folder.

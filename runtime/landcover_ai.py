@@ -46,6 +46,14 @@ LISTS = ("train", "val", "test")
 """Splits, each a text file of that name."""
 
 BANDS = ("red", "green", "blue")
+
+LICENCE = (
+    "CC BY-NC-SA 4.0 (https://creativecommons.org/licenses/by-nc-sa/4.0), no commercial use: "
+    "LandCover.ai v1, Boguszewski et al. 2021; orthophotos of GUGiK, Poland"
+)
+SATELLITE_LICENCE = "; contains modified Copernicus Sentinel data"
+"""Added where the user has added a series."""
+
 TILE_PX = 512
 MOST_SERIES = 4
 """Series that are kept open: those of the images read last."""
@@ -108,6 +116,12 @@ class LandCoverAi:
                 "the orthophotos of LandCover.ai v1; give them whole"
             )
         self._series: OrderedDict[Path, GeoSeries] = OrderedDict()
+
+    @property
+    def licence(self) -> str:
+        """Terms of images and masks, and of the series if there is one; whom to name."""
+        has_series = (self.root / SATELLITE_FOLDER).is_dir()
+        return LICENCE + SATELLITE_LICENCE if has_series else LICENCE
 
     @cached_property
     def splits(self) -> dict[Split, tuple[str, ...]]:

@@ -31,11 +31,14 @@ TILE_PX = 512
 MOST_NODATA = 0.5
 """A tile of which a larger share is nodata is left out."""
 
+LICENCE = "not known: a scene folder does not say; ask whoever made the scene"
+
 
 class SceneDataset:
     """The tiles of a scene folder."""
 
     classes = CLASSES
+    licence = LICENCE
 
     def __init__(self, root: Path, *, tile: int = TILE_PX) -> None:
         """Open a scene.

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 EVAL_SPLIT = "val"
 CALIBRATION_SPLIT = "train"
+USUAL_SPLITS = ("train", "val", "test")
 EVAL_PATCHES = 200
 """Patches that are measured at most, unless the user says otherwise."""
 
@@ -39,6 +40,7 @@ class Request:
     eval_path: Path | None
     eval_patches: int
     calibration: Path | None
+    calibration_record: Path | None
     calibration_samples: int
     calibration_split: str | None
     calibration_areas: str | None
@@ -84,7 +86,10 @@ def target_path(source: "Checkpoint | Bundle", precision: str, named: Path | Non
 
 
 def ready_fp32(checkpoint: "Checkpoint", path: Path, segx_version: str) -> "Bundle | None":
-    """Open the FP32 bundle at a path if it is of these weights and of this segx."""
+    """Open the FP32 bundle at a path if it is of these weights and this segx, and verified.
+
+    That of random weights is never verified, and is taken as it is.
+    """
     from runtime.bundle import open_bundle
     from runtime.errors import BundleError
     from trainkit.checkpoint import WEIGHTS_NAME
@@ -99,6 +104,7 @@ def ready_fp32(checkpoint: "Checkpoint", path: Path, segx_version: str) -> "Bund
         and recorded.get("sha256") == checkpoint.info.files[WEIGHTS_NAME]
         and bundle.manifest.precision == "fp32"
         and bundle.manifest.segx_version == segx_version
+        and (bundle.manifest.verified or not all(checkpoint.info.steps.values()))
     )
     if not same:
         return None
@@ -151,7 +157,7 @@ def eval_data(request: Request, trained: TrainingData, tile: int) -> "EvalData |
     if dataset is None:
         chosen("data", "none", f"{why}; give --eval to measure the bundle")
         return None
-    split = EVAL_SPLIT if EVAL_SPLIT in dataset.splits else next(iter(dataset.splits))
+    split = only_split(dataset) or EVAL_SPLIT
     patches = len(dataset.ids(split))
     why = f"{why}; {min(patches, request.eval_patches)} of {patches} patches of {split}"
     chosen("data", dataset.root, why)
@@ -169,12 +175,9 @@ def gate_data(request: Request, trained: TrainingData, source: "Bundle") -> "Gat
     if dataset is None:
         chosen("gate", "none", f"{why}; give --eval to measure the bundle")
         return None
-    named = request.gate_split
-    if named is None and len(dataset.splits) == 1:
-        named = next(iter(dataset.splits))
     data = GateData(
         dataset=dataset,
-        split=named,
+        split=request.gate_split or only_split(dataset),
         areas=_listed(request.gate_areas),
         limit=request.eval_patches,
     )
@@ -193,18 +196,17 @@ def calibration_data(
     from exporter.calibrate import CalibrationData
     from runtime.errors import CalibrationError
 
-    asked = request.calibration
-    record = asked if asked is not None and asked.is_file() else None
-    named = request.eval_path if asked is None or record else asked
-    dataset, why = _open_data(named, trained, source.manifest.aerial.tile_size)
+    record = request.calibration_record
+    tile = source.manifest.aerial.tile_size
+    dataset, why = _open_data(request.calibration, trained, tile)
+    if dataset is None:
+        dataset, why = _open_data(request.eval_path, trained, tile)
     if dataset is None:
         raise CalibrationError(
             f"there is no data to measure ranges on: {why}; expected paired samples; give "
             "--calibration DATA"
         )
-    split = request.calibration_split
-    if split is None:
-        split = CALIBRATION_SPLIT if len(dataset.splits) > 1 else next(iter(dataset.splits))
+    split = request.calibration_split or only_split(dataset) or CALIBRATION_SPLIT
     told = f"{why}; {request.calibration_samples} samples of {split}"
     chosen("calibration", dataset.root, f"the samples of {record}" if record else told)
     return CalibrationData(
@@ -216,6 +218,12 @@ def calibration_data(
         force=request.force_calibration,
         record=record,
     )
+
+
+def only_split(dataset: "Dataset") -> str | None:
+    """Name the only split of data that are in none of the usual ones, such as a scene."""
+    names = list(dataset.splits)
+    return names[0] if len(names) == 1 and names[0] not in USUAL_SPLITS else None
 
 
 def _listed(text: str | None) -> tuple[str, ...] | None:
@@ -245,6 +253,7 @@ def convert_options(request: Request, segx_version: str) -> "ConvertOptions":
         plan=None if request.plan in (None, AUTO) else parse_plan(request.plan),
         auto_plan=request.plan == AUTO,
         repair_s=60 * request.repair_minutes,
+        weights_licence=request.licence,
         calibration_method=request.calibration_method,
         quantize_transposed=request.quantize_transposed,
     )

@@ -35,6 +35,7 @@ def origin_of(
         provenance={
             "data": {
                 "name": data.root.resolve().name,
+                "licence": data.licence,
                 "path": run.data,
                 "fingerprint": run.fingerprint,
                 "patches": data.splits,

@@ -69,6 +69,8 @@ class Survey:
     """What a data set holds, as far as training is concerned."""
 
     root: Path
+    licence: str
+    """Terms of the data and whom to name."""
     splits: dict[str, int]
     """Patches by split."""
     areas: int
@@ -119,6 +121,7 @@ def survey(dataset: Dataset, sets: PatchSets, classes: int) -> Survey:
     groups = dataset.groups()
     return Survey(
         root=dataset.root,
+        licence=dataset.licence,
         splits={split: len(ids) for split, ids in dataset.splits.items()},
         areas=len({groups[i] for patches in (sets.fit, sets.tune, sets.val) for i in patches.ids}),
         tune=len(sets.tune),

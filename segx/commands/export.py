@@ -19,6 +19,7 @@ GATE_MISSED = 3
 
 
 def export(
+    context: typer.Context,
     source: Path | None = typer.Argument(
         None,
         metavar="[CHECKPOINT]",
@@ -33,8 +34,11 @@ def export(
     ),
     calibration: Path | None = typer.Option(
         None,
-        help="Data set to measure ranges on, or a calibration.json whose samples are taken again. "
-        "Default: the data it was trained on.",
+        help="Data set to measure ranges on. Default: the data it was trained on, else --eval.",
+    ),
+    calibration_record: Path | None = typer.Option(
+        None,
+        help="A calibration.json of this model, whose samples are taken again if it still holds.",
     ),
     out: Path | None = typer.Option(
         None, help="The bundle.  [default: bundles/CONFIG-PRECISION.segx]", show_default=False
@@ -93,6 +97,8 @@ def export(
     from ..extras import require
 
     require("export", "segx export")
+    if precision == "fp32":
+        _refuse_ignored(context)
     from ..console import chosen, done, write_json
     from ..export_tables import show_converted, show_exported, summary
 
@@ -102,6 +108,7 @@ def export(
         eval_path=data,
         eval_patches=eval_patches,
         calibration=calibration,
+        calibration_record=calibration_record,
         calibration_samples=calibration_samples,
         calibration_split=calibration_split,
         calibration_areas=calibration_areas,
@@ -130,6 +137,19 @@ def export(
     done(target, f"segx infer INPUT --bundle {target}")
     if made.verdict.missed:
         raise typer.Exit(GATE_MISSED)
+
+
+CONVERSION = ("calibration", "plan", "repair", "gate", "force", "quantize", "seed")
+"""How the options begin that only conversions have."""
+
+
+def _refuse_ignored(context: typer.Context) -> None:
+    """Refuse options that FP32 has no use for: what was asked for must not be passed over."""
+    for name in context.params:
+        found = context.get_parameter_source(name)
+        if found is not None and found.name == "COMMANDLINE" and name.startswith(CONVERSION):
+            option = "--" + name.replace("_", "-")
+            raise typer.BadParameter(f"{option} is for --precision fp16 and int8; found fp32")
 
 
 def _write_fp32(source: "Checkpoint | Bundle", request: Request, target: Path) -> "Exported":

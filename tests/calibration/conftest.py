@@ -45,6 +45,7 @@ class Ground:
     root: Path = Path("ground")
     classes: tuple[LandCoverClass, ...] = CLASSES
     bands: tuple[str, ...] = AERIAL
+    licence: str = "made for tests"
     reads: list[str] = field(default_factory=list)
 
     @property

@@ -77,6 +77,51 @@ def test_a_cell_of_both_sides_shows_the_same_place(card: ModelCard) -> None:
     np.testing.assert_allclose(orbit, [ndvi, bright / 1000], atol=1e-6)
 
 
+@pytest.mark.parametrize("blind", ["aerial", "satellite"])
+def test_without_nir_on_both_sides_brightness_alone_is_compared(
+    card: ModelCard, blind: str
+) -> None:
+    assert card.satellite is not None
+    camera, orbiter = card.aerial, card.satellite
+    if blind == "aerial":
+        camera = aerial(40, 1.0, ("green", "blue", "red"))
+    else:
+        orbiter = replace(orbiter, bands=("B02", "B04", "B03"))
+    grid = cells_under(camera, orbiter)
+    assert isinstance(grid, CellGrid)
+    assert [camera.bands[i] for i in grid.aerial] == ["red", "green", "blue"]
+    assert [orbiter.bands[i] for i in grid.satellite] == ["B04", "B03", "B02"]
+    assert (grid.vegetation, grid.compared) == (False, "brightness")
+    tile = np.full((len(camera.bands), 40, 40), 100, dtype=np.uint8)
+    series = np.full((12, len(orbiter.bands), 8, 8), 0.1, dtype=np.float32)
+    tile[[camera.bands.index(name) for name in ("red", "green", "blue")], 10:20, 30:40] = np.array(
+        [50, 30, 40]
+    )[:, None, None]
+    for name, value in (("B04", 0.1), ("B03", 0.06), ("B02", 0.02)):
+        series[:, orbiter.bands.index(name), 3, 5] = value
+    days, mask = np.zeros(12, dtype=np.float32), np.ones(12, dtype=np.float32)
+    made = SatelliteInput(series=series, date_mask=mask, days=days, dates_used=())
+    air, orbit = grid.signatures(tile, made)
+    bright = np.full((1, 4, 4), 100.0)
+    bright[0, 1, 3] = 40.0
+    np.testing.assert_allclose(air, bright, rtol=1e-6)
+    bright[0, 1, 3] = 60.0
+    np.testing.assert_allclose(orbit, bright / 1000, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("bands", "kept"), [(("nir", "blue", "green"), ["green", "blue"]), (("blue",), ["blue"])]
+)
+def test_without_red_nir_says_nothing(
+    card: ModelCard, bands: tuple[str, ...], kept: list[str]
+) -> None:
+    assert card.satellite is not None
+    grid = cells_under(aerial(40, 1.0, bands), card.satellite)
+    assert isinstance(grid, CellGrid)
+    assert [bands[i] for i in grid.aerial] == kept
+    assert not grid.vegetation
+
+
 def test_black_pixels_have_no_vegetation_rather_than_nan(card: ModelCard) -> None:
     assert card.satellite is not None
     grid = cells_under(card.aerial, card.satellite)
@@ -94,8 +139,8 @@ def test_black_pixels_have_no_vegetation_rather_than_nan(card: ModelCard) -> Non
 @pytest.mark.parametrize(
     ("spec", "satellite", "why"),
     [
-        (aerial(512, 0.2, ("red", "green", "blue")), SatelliteSpec(), "nir and B08 are not both"),
-        (aerial(512, 0.2), SatelliteSpec(bands=("B02", "B08")), "red and B04 are not both"),
+        (aerial(512, 0.2), SatelliteSpec(bands=("B02", "B08")), "no visible band is among both"),
+        (aerial(512, 0.2, ("nir", "blue")), SatelliteSpec(bands=("B04", "B08")), "no visible band"),
         (aerial(90, 0.2), SatelliteSpec(), "a tile of 18 m covers fewer than 2 x 2 cells"),
         (aerial(512, 0.2), SatelliteSpec(window=1), "covers fewer than 2 x 2 cells"),
     ],
@@ -114,3 +159,4 @@ def test_visible_bands_are_those_that_both_sides_have(card: ModelCard) -> None:
     assert isinstance(grid, CellGrid)
     assert [card.aerial.bands[i] for i in grid.aerial] == ["nir", "red", "green"]
     assert grid.satellite == (2, 1, 0)
+    assert (grid.vegetation, grid.compared) == (True, "vegetation and brightness")

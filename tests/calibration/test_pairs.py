@@ -85,6 +85,23 @@ def test_pairs_are_told_from_shuffled_ones(ground: Any, card: ModelCard, seed: i
         check_pairs(ground(shows=shuffled(ids, seed)), ids, card)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_pairs_of_rgb_images_are_told_from_shuffled_ones_by_their_brightness(
+    ground: Any, card: ModelCard, seed: int
+) -> None:
+    rgb = ("red", "green", "blue")
+    normalization = replace(card.aerial.normalization, mean=(0.0,) * 3, std=(1.0,) * 3)
+    camera = replace(card, aerial=replace(card.aerial, bands=rgb, normalization=normalization))
+    ids = list(ground().groups())
+    found = check_pairs(ground(), ids, camera)
+    assert found.not_checked == ""
+    assert found.fit is not None
+    assert found.fit.p_value <= 0.001
+    message = r"inputs of ground look shuffled: brightness of 20 pairs correlate by"
+    with pytest.raises(CalibrationError, match=message):
+        check_pairs(ground(shows=shuffled(ids, seed)), ids, camera)
+
+
 def test_pairs_shuffled_within_their_areas_are_refused(ground: Any, card: ModelCard) -> None:
     shows: dict[str, str] = {}
     ids = list(ground().groups())
@@ -118,8 +135,8 @@ def test_models_without_the_bands_are_not_judged_and_it_says_so(
     alone = check_pairs(ground(), ids, replace(card, satellite=None))
     assert (alone.fit, alone.not_checked) == (None, "the model has no satellite branch")
     assert card.satellite is not None
-    blind = replace(card, satellite=SatelliteSpec(bands=("B04",), window=8))
-    assert check_pairs(ground(), ids, blind).not_checked.startswith("nir and B08 are not both")
+    blind = replace(card, satellite=SatelliteSpec(bands=("B08",), window=8))
+    assert check_pairs(ground(), ids, blind).not_checked.startswith("no visible band is among both")
 
 
 # Blank inputs.

@@ -58,6 +58,43 @@ def test_small_areas_are_in_the_pick_but_large_ones_give_more(ground: Any, seed:
     assert areas["a"] > areas["b"] > areas["c"] >= 1
 
 
+@settings(max_examples=25)
+@given(
+    sizes=st.lists(st.integers(1, 2), min_size=1, max_size=14),
+    seed=st.integers(0, 9),
+)
+def test_every_area_is_in_the_pick_however_small_beside_the_others(
+    ground: Any, sizes: list[int], seed: int
+) -> None:
+    data = ground(
+        areas={"a": 90, **dict(zip("bcdefghijklmno", sizes, strict=False))},
+        months=lambda patch_id: 3 if patch_id == "a07" else 12,
+    )
+    # One seat for all classes and two for clouds may be taken before.
+    found = pick(data, 1 + len(sizes) + 3, seed=seed).coverage
+    assert set(found.areas) == set(data.areas)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_where_seats_are_few_the_rarest_areas_have_theirs(ground: Any, seed: int) -> None:
+    data = ground(areas={"a": 6, "b": 4, "c": 1, "d": 2, "e": 3})
+    found = pick(data, 4, seed=seed, satellite=None).coverage
+    assert set("cde") <= set(found.areas), "one seat was for all classes"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_areas_do_not_take_the_seats_of_classes_and_clouds(ground: Any, seed: int) -> None:
+    data = ground(
+        areas={"a": 20} | dict.fromkeys("bcdefgh", 1),
+        rare=("a07", "a11"),
+        months=lambda patch_id: {"a03": 2, "a05": 7, "a09": 2, "a10": 7}.get(patch_id, 12),
+    )
+    found = pick(data, 6, seed=seed).coverage
+    assert found.classes["plowed land"].pick > 0
+    assert min(found.cloudiness.values()) > 0
+    assert len(found.areas) >= 3
+
+
 def test_the_seed_decides(ground: Any) -> None:
     data = ground(areas={"a": 90})
     assert len({pick(data, 8, seed=seed).ids for seed in range(5)}) > 1

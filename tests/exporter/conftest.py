@@ -54,6 +54,7 @@ class FakeData:
     root: Path = Path("fake-data")
     classes: tuple[LandCoverClass, ...] = CLASSES
     bands: tuple[str, ...] = AERIAL_BANDS
+    licence: str = "made for tests"
     count: int = 3
     train: int = 0
     """Patches of the split `train`; there is none without."""

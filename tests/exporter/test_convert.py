@@ -19,9 +19,10 @@ from exporter.feeds import FeedStore
 from exporter.options import ConvertOptions
 from exporter.quantize import to_fp16
 from exporter.trial import GateData
+from exporter.workshop import Workshop
 from runtime.backends import choose_backend
 from runtime.bundle import Bundle, open_bundle
-from runtime.errors import BundleError, CalibrationError, ParityError
+from runtime.errors import BundleError, CalibrationError, DataError, ParityError
 from runtime.model import golden_feed, open_model
 
 OPTIONS = ConvertOptions(segx_version="0.1.0", precision="fp16", parity_samples=1)
@@ -141,17 +142,14 @@ def test_the_samples_are_recorded_and_can_be_taken_again(
 
 
 def test_samples_that_the_gate_measures_are_refused(
-    source: Bundle, patches: Any, tmp_path: Path
+    source: Bundle, patches: Any, calibration: CalibrationData, tmp_path: Path
 ) -> None:
-    for split in ("val", "train"):
-        with pytest.raises(CalibrationError, match="force it"):
-            convert(
-                source,
-                tmp_path / "a.segx",
-                OPTIONS,
-                calibration=CalibrationData(dataset=patches, split=split),
-                gate=GateData(dataset=patches, split=split),
-            )
+    reserved = CalibrationData(dataset=patches, split="val")
+    with pytest.raises(CalibrationError, match=r"kept for measuring.* or force it"):
+        convert(source, tmp_path / "a.segx", OPTIONS, calibration=reserved)
+    gate = GateData(dataset=patches, split="train")
+    with pytest.raises(DataError, match="expected patches that the model was not trained on"):
+        convert(source, tmp_path / "a.segx", OPTIONS, calibration=calibration, gate=gate)
     assert not files(tmp_path)
 
 
@@ -179,9 +177,31 @@ def test_a_fault_of_the_conversion_is_blamed_on_its_stage_and_leaves_nothing(
         return report
 
     monkeypatch.setattr(exporter.workshop, "to_fp16", faulty)
-    with pytest.raises(ParityError, match=r"'satellite' in FP16 emulated .* differs from FP32"):
+    message = (
+        r"'satellite' in FP16 emulated .* differs from FP32 .*; take other calibration samples"
+    )
+    with pytest.raises(ParityError, match=message) as refused:
         convert(source, tmp_path / "a.segx", OPTIONS, calibration=calibration)
+    assert "torch" not in str(refused.value)
     assert not files(tmp_path)
+
+
+def test_a_graph_in_another_precision_is_refused_with_advice_for_conversions(
+    source: Bundle,
+    calibration: CalibrationData,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = to_fp16
+
+    def idle(path: Path, target: Path, *, keep: Any) -> Any:
+        names = [node.name for node in onnx.load(path).graph.node]
+        return real(path, target, keep=names)
+
+    monkeypatch.setattr(exporter.workshop, "to_fp16", idle)
+    message = r"'aerial' was asked for in fp16 and has 100 % FP32 .*; keep fewer nodes in FP32"
+    with pytest.raises(BundleError, match=message):
+        convert(source, tmp_path / "a.segx", OPTIONS, calibration=calibration)
 
 
 def plant_noise(path: Path) -> None:
@@ -194,6 +214,19 @@ def plant_noise(path: Path) -> None:
             noise = 3 * weights.std() * rng.standard_normal(weights.shape)
             item.CopyFrom(numpy_helper.from_array(weights + noise.astype(weights.dtype), item.name))
     onnx.save(model, path)
+
+
+def test_ranges_are_measured_on_some_of_the_samples_and_say_on_how_many(
+    made: Converted, source: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = json.loads((made.bundle.path / "ranges.json").read_text())
+    assert {name: item["samples"] for name, item in written.items()} == dict.fromkeys(written, 4)
+    store = FeedStore(source, tmp_path / "feeds")
+    feed, _ = golden_feed(source)
+    store.fill((name, feed) for name in ("a", "b", "c"))
+    monkeypatch.setattr(exporter.workshop, "RANGE_SAMPLES", 2)
+    workshop = Workshop(source=source, store=store, folder=tmp_path, options=OPTIONS)
+    assert workshop.ranges(source.manifest.parts[0]).samples == 2
 
 
 def test_the_store_gives_every_part_the_inputs_it_takes(source: Bundle, tmp_path: Path) -> None:

@@ -109,11 +109,13 @@ def ledger(*rows: Row) -> Ledger:
 def test_the_error_names_part_stages_sample_found_and_allowed() -> None:
     text = (
         "part 'aerial' in after differs from before on sample a: cosine 0.5, allowed >= 0.9; "
-        "so do satellite; nothing was written"
+        "so do satellite; nothing was written; export again, and with another version of torch"
     )
     faults = ledger(row("aerial", "cosine 0.5, allowed >= 0.9"), row("satellite", "x"), row(WHOLE))
     with pytest.raises(ParityError, match=text):
         require(faults)
+    with pytest.raises(ParityError, match=r"nothing was written; take other samples$"):
+        require(faults, "take other samples")
 
 
 def test_the_whole_is_blamed_only_when_no_part_is() -> None:

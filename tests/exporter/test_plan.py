@@ -45,9 +45,14 @@ def test_int8_goes_to_the_aerial_branches_and_fp16_to_the_rest() -> None:
 def test_a_plan_is_read_as_it_is_described(
     asked: dict[str, Precision], precision: Precision
 ) -> None:
-    plan = make_plan(PARTS, precision, asked)
+    try:
+        plan = make_plan(PARTS, precision, asked)
+    except ConfigError:
+        lowest = max(asked.values(), key=["fp32", "fp16", "int8"].index)
+        assert precision != lowest
+        return
     assert {b: plan[b].precision for b in asked} == asked
-    assert make_plan(PARTS, "fp16", parse_plan(describe_plan(plan))) == plan
+    assert make_plan(PARTS, precision, parse_plan(describe_plan(plan))) == plan
 
 
 @pytest.mark.parametrize("text", ["", "aerial", "aerial=int4", "aerial=int8,aerial=fp16", "=fp16"])
@@ -59,6 +64,19 @@ def test_another_text_is_refused(text: str) -> None:
 def test_a_branch_that_is_not_there_is_refused_with_those_that_are() -> None:
     with pytest.raises(ConfigError, match="names head; expected some of aerial, aerial_2, satell"):
         make_plan(PARTS, "fp16", {"head": "fp32"})
+
+
+def test_a_plan_of_another_precision_than_the_bundle_is_refused() -> None:
+    everywhere: dict[str, Precision] = dict.fromkeys(branches(PARTS), "fp32")
+    with pytest.raises(ConfigError, match="is one in fp32; expected int8 as the bundle is to be"):
+        make_plan(PARTS, "int8", everywhere)
+    with pytest.raises(ConfigError, match="is one in int8; expected fp16"):
+        make_plan(PARTS, "fp16", {"aerial": "int8"})
+
+
+def test_without_an_aerial_branch_int8_goes_to_the_satellite() -> None:
+    plan = make_plan((PARTS[2], PARTS[3]), "int8")
+    assert [recipe.precision for recipe in plan.values()] == ["int8", "fp16"]
 
 
 def test_nodes_are_added_to_a_recipe() -> None:

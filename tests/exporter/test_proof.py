@@ -161,6 +161,9 @@ def test_a_size_that_depends_on_the_data_is_a_wrong_call() -> None:
     )
     with pytest.raises(ValueError, match="sizes of MatMul"):
         mac_shares(model)
+    message = r"'made' in fp16: the sizes of MatMul .* are not known; expected sizes"
+    with pytest.raises(BundleError, match=message):
+        require_precision(model, "fp16", "made")
 
 
 def test_the_exported_graphs_are_fp32(graphs: dict[str, ModelProto]) -> None:

@@ -97,7 +97,7 @@ def test_shuffled_pairs_are_refused(work: Path) -> None:
     centroids = json.loads(original)
     # Every patch takes the place of the one after it, within its area, where all windows fit.
     areas = open_dataset(work / "flair2").groups()
-    shuffled = {}
+    shuffled: dict[str, object] = {}
     for area in sorted(set(areas.values())):
         names = sorted(f"{name}.tif" for name, its in areas.items() if its == area)
         shuffled |= {name: centroids[names[(i + 4) % len(names)]] for i, name in enumerate(names)}

@@ -8,7 +8,7 @@ from affine import Affine
 from runtime.card import ModelCard
 from runtime.dataset import check_dataset_fit, open_dataset, samples
 from runtime.errors import BandError, DataError, GridError
-from runtime.flair import CLASSES, FlairTree
+from runtime.flair import CLASSES, LICENCE, FlairTree
 from runtime.landcover_ai import LandCoverAi
 from runtime.manifest import AerialSpec, Normalization
 from runtime.satellite import SatelliteSpec
@@ -73,6 +73,21 @@ def test_a_scene_is_cut_into_the_tiles_that_are_asked_for(tiny_scene: Path) -> N
     assert len(dataset.ids("scene")) == 3 * 4
     with pytest.raises(DataError, match="expected 512 px or more on each side"):
         open_dataset(tiny_scene)
+
+
+def test_every_layout_says_under_which_terms_its_data_are(
+    mixed: LandCoverAi, add_area: Callable[..., Path], tiny_scene: Path, tmp_path: Path
+) -> None:
+    terms = mixed.licence
+    assert terms.startswith("CC BY-NC-SA 4.0 (https://creativecommons.org/licenses/by-nc-sa/4.0)")
+    assert "Boguszewski" in terms
+    assert "Copernicus" not in terms
+    (tmp_path / "sentinel2").mkdir()
+    assert mixed.licence == f"{terms}; contains modified Copernicus Sentinel data"
+    assert FlairTree(add_area({"IMG_000001": [20, 20]})).licence == LICENCE
+    assert "FLAIR #2, IGN; contains modified Copernicus" in LICENCE
+    scene = open_dataset(tiny_scene, tile=50).licence
+    assert scene == "not known: a scene folder does not say; ask whoever made the scene"
 
 
 def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:

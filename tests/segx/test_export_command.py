@@ -341,13 +341,13 @@ def test_a_bundle_is_converted_with_data_that_must_be_named(
         tiny_bundle,
         *("--precision", "fp16", "--calibration", flair, "--out", tmp_path / "x.segx"),
         *("--calibration-areas", "a, b", "--calibration-samples", 3, "--seed", 7),
-        *("--plan", "aerial=fp32", "--calibration-method", "max", "--quantize-transposed"),
+        *("--plan", "aerial=fp16", "--calibration-method", "max", "--quantize-transposed"),
     )
     assert found.exit_code == 3, found.output
     asked = conversions[0]
     assert (asked.calibration.areas, asked.calibration.samples) == (("a", "b"), 3)
     assert asked.calibration.seed == 7
-    assert asked.options.plan == {"aerial": "fp32"}
+    assert asked.options.plan == {"aerial": "fp16"}
     assert (asked.options.calibration_method, asked.options.quantize_transposed) == ("max", True)
 
 
@@ -356,9 +356,20 @@ def test_a_record_names_the_samples_and_the_data_are_those_of_eval(
 ) -> None:
     record = tmp_path / "calibration.json"
     record.write_text("{}")
-    invoke(tiny_bundle, "--precision", "fp16", "--calibration", record, "--eval", flair)
+    asked = ("--precision", "fp16", "--eval", flair, "--calibration-record", record)
+    invoke(tiny_bundle, *asked)
     assert conversions[0].calibration.record == record
     assert conversions[0].calibration.dataset.root == flair
+
+
+def test_what_only_conversions_have_is_wrong_usage_in_fp32(
+    run: Callable[..., Path], calls: list[Call]
+) -> None:
+    for option in (("--plan", "auto"), ("--calibration", "x"), ("--gate-split", "val")):
+        result = invoke(run(option[0]), *option)
+        assert result.exit_code == 2
+        assert "is for --precision fp16 and int8" in result.output
+    assert calls == []
 
 
 def test_a_bundle_has_fp32_already(tiny_bundle: Path) -> None:

@@ -36,6 +36,7 @@ class FakeDataset:
     root: Path = Path("fake")
     classes: tuple[LandCoverClass, ...] = CLASSES
     bands: tuple[str, ...] = AERIAL_BANDS
+    licence: str = "made for tests"
     reads: list[str] = field(default_factory=list)
     labelled: bool = True
 

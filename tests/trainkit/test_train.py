@@ -86,6 +86,7 @@ def test_a_run_becomes_a_checkpoint(run: Path, config: TrainConfig, flair2: Path
     assert info.toy
     data: Any = info.provenance["data"]
     assert data["fingerprint"] == open_dataset(flair2).fingerprint()
+    assert data["licence"] == open_dataset(flair2).licence
     assert data["patches"] == {"train": 4, "val": 4}
     assert len(data["tune"]) == 1
     versions: Any = info.provenance["versions"]

@@ -60,6 +60,7 @@ class FakeData:
     root: Path = Path("fake-data")
     classes: tuple[LandCoverClass, ...] = CLASSES
     bands: tuple[str, ...] = ("red",)
+    licence: str = "made for tests"
 
     @property
     def splits(self) -> dict[str, tuple[str, ...]]:

@@ -53,6 +53,7 @@ class Patches:
     root: Path = Path("made-patches")
     classes: tuple[LandCoverClass, ...] = CLASSES
     bands: tuple[str, ...] = AERIAL_BANDS
+    licence: str = "made for tests"
     splits: dict[Any, tuple[str, ...]] = field(default_factory=lambda: {"val": ("one", "two")})
 
     def ids(self, split: str) -> tuple[str, ...]:

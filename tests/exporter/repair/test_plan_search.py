@@ -9,6 +9,7 @@ import pytest
 
 import exporter.plan_auto
 import exporter.plan_search
+import exporter.speed
 from exporter.attempts import Attempts, Found
 from exporter.gate_report import Budgets
 from exporter.gate_split import GateSplit
@@ -16,6 +17,7 @@ from exporter.plan import branch_of, describe_plan
 from exporter.plan_search import find_plan
 from exporter.speed import BranchLatency, Speeds, time_branches
 from exporter.workshop import ConvertedPart
+from runtime.errors import DataError
 
 MakeBench = Callable[..., Any]
 WIDE = Budgets(miou_loss=100.0)
@@ -152,7 +154,8 @@ def test_without_a_plan_that_passes_the_one_asked_for_is_given(
     made = bench()
     found = auto(made, "fp16", budgets=Budgets(miou_loss=1.0, agreement=101.0), repair_s=0.0)
     assert found.plan == made.plan("fp16")
-    assert found.text.startswith("no plan keeps to its budgets; 1 plan(s) tried")
+    assert found.text.startswith("no plan that was tried keeps to its budgets; 1 plan(s) tried in")
+    assert found.text.endswith(", when the 0 min to search in ran out")
 
 
 def test_a_fixed_plan_says_when_its_int8_is_not_worth_it(bench: MakeBench, clock: Any) -> None:
@@ -188,6 +191,52 @@ def test_without_patches_to_search_on_nothing_is_tried(bench: MakeBench) -> None
         found = find_plan(made.workshop(), given, plan, made.options)
         assert (found.plan, found.attempts) == (plan, ())
         assert why in found.text
+
+
+def test_a_plan_cannot_be_searched_on_the_patches_of_the_verdict(bench: MakeBench) -> None:
+    made = bench()
+    trial = replace(made.trial, split=GateSplit(name="val", ids=("one",), search_ids=()))
+    options = replace(made.options, auto_plan=True)
+    with pytest.raises(DataError, match=r"the verdict takes 'val'; .*; name another --gate-split"):
+        find_plan(made.workshop(), trial, made.plan(), options)
+
+
+def test_time_to_convert_and_measure_branches_is_not_time_to_search(
+    bench: MakeBench, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = bench()
+    started: list[int] = []
+    real = Attempts.start_search
+
+    def start(self: Attempts) -> None:
+        started.append(len(made_by.converted))
+        real(self)
+
+    made_by = made.workshop()
+    monkeypatch.setattr(Attempts, "start_search", start)
+    options = replace(made.options, budgets=WIDE, auto_plan=True)
+    find_plan(made_by, made.trial, made.plan(), options)
+    assert started == [len(made_by.converted)]
+
+
+def test_sessions_are_closed_though_one_cannot_be_timed(
+    bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = bench()
+    parts = made.workshop().convert(made.plan("fp32"))
+    events: list[str] = []
+
+    class Broken:
+        def run(self, feed: Any) -> Any:
+            raise RuntimeError("interrupted")
+
+        def close(self) -> None:
+            events.append("closed")
+
+    monkeypatch.setattr(exporter.speed, "open_session", lambda *args: Broken())
+    with pytest.raises(RuntimeError, match="interrupted"):
+        time_branches(parts, made.store, made.trial.choice)
+    assert events == ["closed"] * 3
 
 
 def test_parts_are_timed_in_turns(bench: MakeBench) -> None:

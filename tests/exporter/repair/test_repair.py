@@ -1,5 +1,7 @@
 """Planted faults are refused, and repair finds the nodes."""
 
+import re
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from exporter.attempts import Attempts, Found
+import exporter.attempts
+import exporter.repair
+from exporter.attempts import Found
 from exporter.gate_report import Budgets
 from exporter.plan import Plan
 from exporter.plan_search import find_plan
@@ -107,13 +111,45 @@ def test_a_miss_that_no_node_mends_is_told_and_the_plan_stays(
     assert found.text.startswith("the plan misses its budgets, and no repair was found; ")
 
 
-def test_no_plan_is_tried_when_the_time_is_over(
-    bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+class Clock:
+    """The time, and what is added to it."""
+
+    added = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.added
+
+    def pass_time(self, *args: Any, **kwargs: Any) -> None:
+        self.added += 700.0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of a search."""
+    made = Clock()
+    monkeypatch.setattr(exporter.attempts, "time", made)
+    return made
+
+
+def test_the_trial_of_the_plan_asked_for_takes_no_time_from_repair(
+    bench: MakeBench, clock: Clock
 ) -> None:
     made = bench(**AERIAL)
-    monkeypatch.setattr(Attempts, "seconds", 600.0)
+    found = find_plan(made.workshop(), made.trial, made.plan(), made.options, clock.pass_time)
+    assert [item.passed for item in found.attempts] == [False, True]
+    assert "the plan keeps to its budgets with 3 node(s) of aerial" in found.text
+    assert re.search(r"2 plan\(s\) tried in 14.. s, when the 10 min to search in r", found.text)
+
+
+def test_a_repair_that_there_was_no_time_for_is_not_said_to_be_missing(
+    bench: MakeBench, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = bench(**AERIAL)
+    monkeypatch.setattr(exporter.repair, "which_part", clock.pass_time)
     found = search(made, made.plan())
     assert len(found.attempts) == 1
+    assert found.text.startswith("the plan misses its budgets, and no repair was tried; 1 plan(s) ")
+    assert re.search(r" tried in 7.. s, when the 10 min to search in ran out$", found.text)
 
 
 def test_without_time_for_repair_nothing_is_tried(bench: MakeBench) -> None:
