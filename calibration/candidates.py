@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.splits import share_out
+
 
 def draw(
     pool: Sequence[str], groups: dict[str, str], most: int, rng: np.random.Generator
@@ -46,10 +48,7 @@ def quotas_of(sizes: NDArray[np.int64], most: int, rng: np.random.Generator) -> 
     Returns:
         Candidates by area, shape (areas,).
     """
-    exact = sizes * most / sizes.sum()
-    quotas: NDArray[np.int64] = np.floor(exact).astype(np.int64)
-    order = np.lexsort((rng.random(len(quotas)), quotas - exact))
-    quotas[order[: most - int(quotas.sum())]] += 1
+    quotas = share_out(sizes, most, rng)
     for area in np.argsort(sizes, kind="stable"):
         richest = quotas.argmax()
         if quotas[area] == 0 and quotas[richest] > 1:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,8 +15,9 @@ from onnx import ModelProto, TensorProto
 from runtime.errors import BundleError, brief
 from runtime.jsonfile import write_json
 
+from .child import run_child
 from .quantize_worker import Job, Method
-from .to_onnx import OPSET, finish
+from .to_onnx import OPSET, finish, interface_of
 
 COMMAND = (sys.executable, "-m", "exporter.quantize_worker")
 """Program that does the work; it is called with the path of a JSON file."""
@@ -148,29 +148,9 @@ def _check_names(model: ModelProto, options: dict[str, object]) -> None:
 
 
 def _run(command: Sequence[str], source: Path, folder: Path) -> None:
-    try:
-        ended = subprocess.run(
-            command,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=TIME_LIMIT_S,
-            # Beside nothing that could be taken for a library, and where files may be left.
-            cwd=folder,
-            check=False,
-            text=True,
-            errors="replace",
-        )
-    except subprocess.TimeoutExpired:
-        ended_with = f"took more than {TIME_LIMIT_S:g} s"
-    except OSError as error:
-        ended_with = f"cannot be started ({error.strerror})"
-    else:
-        if ended.returncode == 0:
-            return
-        lines = [line.strip() for line in ended.stderr.splitlines() if line.strip()]
-        code = ended.returncode
-        cause = f"signal {-code}" if code < 0 else f"code {code}"
-        ended_with = f"ended with {cause}: {(lines or ['no message'])[-1][:200]}"
+    ended_with = run_child(command, time_limit_s=TIME_LIMIT_S, folder=folder)
+    if not ended_with:
+        return
     raise BundleError(
         f"{source.name} cannot be converted: the converter {ended_with}; expected a graph; install "
         "'segx[export]' with the versions in constraints/, or use --precision fp32"
@@ -180,7 +160,7 @@ def _run(command: Sequence[str], source: Path, folder: Path) -> None:
 def _finished(path: Path, source: ModelProto, name: Path) -> ModelProto:
     """Load the result; inputs, outputs, names of nodes and what the file says of itself stay."""
     loaded = onnx.load(path)
-    if _outside(loaded) != _outside(source):
+    if interface_of(loaded) != interface_of(source):
         raise BundleError(
             f"{name.name} cannot be converted: the converter changed inputs or outputs "
             f"({_described(loaded)}); expected {_described(source)}; use the versions in "
@@ -193,11 +173,6 @@ def _finished(path: Path, source: ModelProto, name: Path) -> ModelProto:
             f"{name.name} cannot be converted: the converter gave a graph that is not valid "
             f"({brief(error)}); expected a valid one; use the versions in constraints/"
         ) from error
-
-
-def _outside(model: ModelProto) -> list[tuple[str, bytes]]:
-    values = (*model.graph.input, *model.graph.output)
-    return [(value.name, value.type.SerializeToString(deterministic=True)) for value in values]
 
 
 def _described(model: ModelProto) -> str:

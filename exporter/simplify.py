@@ -6,7 +6,6 @@ against the graph it started from, and every failure is a warning with a reason.
 """
 
 import logging
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,9 @@ from runtime.errors import BundleError
 from runtime.manifest import PartSpec
 from runtime.onnxruntime_session import OnnxRuntimeSession
 
+from .child import run_child
 from .parity import TOLERANCES, agree, misses
+from .to_onnx import interface_of
 
 logger = logging.getLogger(__name__)
 
@@ -75,31 +76,16 @@ def simplify(
     with tempfile.TemporaryDirectory(prefix="segx-simplify-") as folder:
         source, target = Path(folder) / "source.onnx", Path(folder) / "target.onnx"
         onnx.save(model, source)
-        reason = _run([*command, str(source), str(target)], time_limit_s)
-        reason = reason or _difference(source, target, spec, feed)
+        ended = run_child(
+            [*command, str(source), str(target)], time_limit_s=time_limit_s, folder=Path(folder)
+        )
+        reason = f"it {ended}" if ended else _difference(source, target, spec, feed)
         if reason:
             logger.warning("part %s is not simplified: %s", spec.name, reason)
             return Simplified(model=model, note=f"not simplified: {reason}", is_simplified=False)
         candidate = onnx.load(target)
     note = f"simplified, {before} to {len(candidate.graph.node)} nodes"
     return Simplified(model=candidate, note=note, is_simplified=True)
-
-
-def _run(command: Sequence[str], time_limit_s: float) -> str:
-    """Run the simplifier; empty, or why it gave no result."""
-    try:
-        ended = subprocess.run(
-            command, capture_output=True, timeout=time_limit_s, check=False, text=True
-        )
-    except subprocess.TimeoutExpired:
-        return f"it took more than {time_limit_s:g} s"
-    except OSError as error:
-        return f"it cannot be started ({error})"
-    if ended.returncode == 0:
-        return ""
-    last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
-    cause = f"signal {-ended.returncode}" if ended.returncode < 0 else f"code {ended.returncode}"
-    return f"it ended with {cause}: {last[:200]}"
 
 
 def _difference(
@@ -113,7 +99,7 @@ def _difference(
         return f"its result has {size / 2**20:.0f} MiB, at most {limit / 2**20:.0f} are taken"
     try:
         onnx.checker.check_model(str(target))
-        if _outside(onnx.load(target)) != _outside(onnx.load(source)):
+        if interface_of(onnx.load(target)) != interface_of(onnx.load(source)):
             return "its result has other inputs or outputs"
         expected, found = _run_graph(source, spec, feed), _run_graph(target, spec, feed)
     except (onnx.checker.ValidationError, BundleError) as error:
@@ -130,8 +116,3 @@ def _run_graph(
     outputs = session.run(feed)
     session.close()
     return outputs
-
-
-def _outside(model: onnx.ModelProto) -> list[tuple[str, bytes]]:
-    values = (*model.graph.input, *model.graph.output)
-    return [(value.name, value.type.SerializeToString(deterministic=True)) for value in values]

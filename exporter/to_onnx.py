@@ -73,6 +73,12 @@ def finish(model: onnx.ModelProto, metadata: Mapping[str, str]) -> onnx.ModelPro
     return finished
 
 
+def interface_of(model: onnx.ModelProto) -> list[tuple[str, bytes]]:
+    """Names, types and shapes of inputs and outputs, to compare two graphs by."""
+    values = (*model.graph.input, *model.graph.output)
+    return [(value.name, value.type.SerializeToString(deterministic=True)) for value in values]
+
+
 def _forget_origin(model: onnx.ModelProto) -> None:
     """Drop stack traces, which name files of this machine."""
     graph = model.graph

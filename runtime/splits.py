@@ -13,6 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .errors import DataError
 
 LISTED = "splits.json"
@@ -138,3 +141,21 @@ def _by_area(root: Path, patches: Sequence[Placed]) -> dict[Split, tuple[str, ..
         return "val" if patch.area in val else "train"
 
     return _group(patches, split_of)
+
+
+def share_out(sizes: NDArray[np.int64], total: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Share out patches in proportion to sizes of areas, largest remainder first.
+
+    Args:
+        sizes: Patches by area, shape (areas,).
+        total: Patches to share out, no more than there are.
+        rng: Settles equal remainders, so that the order of the names does not.
+
+    Returns:
+        Patches by area, shape (areas,).
+    """
+    exact = sizes * total / sizes.sum()
+    counts: NDArray[np.int64] = np.floor(exact).astype(np.int64)
+    order = np.lexsort((rng.random(len(sizes)), counts - exact))
+    counts[order[: total - int(counts.sum())]] += 1
+    return counts

@@ -16,6 +16,7 @@ import numpy as np
 
 from runtime.dataset import Dataset
 from runtime.errors import DataError
+from runtime.splits import share_out
 
 
 def choose_tune(
@@ -55,12 +56,7 @@ def choose_tune(
 def quotas(sizes: Sequence[int], share: float, rng: np.random.Generator) -> list[int]:
     """Share out the number of patches to set aside among areas, largest remainder first."""
     total = min(max(1, round(share * sum(sizes))), sum(sizes) - 1)
-    exact = np.array(sizes) * total / sum(sizes)
-    counts = np.floor(exact).astype(int)
-    # Equal remainders are settled by the seed, not by the order of the names.
-    order = np.lexsort((rng.random(len(sizes)), counts - exact))
-    counts[order[: total - int(counts.sum())]] += 1
-    return [int(count) for count in counts]
+    return [int(count) for count in share_out(np.array(sizes), total, rng)]
 
 
 def _block(
