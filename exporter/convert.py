@@ -29,6 +29,7 @@ from .calibrate import Calibration, CalibrationData, calibrate
 from .describe_converted import Findings, describe_converted
 from .feeds import FeedStore
 from .gate_report import GateReport
+from .merge_graph import is_merged
 from .options import ConvertOptions
 from .package import check_target, hashes, publish, staging, write_evidence
 from .parity import Ledger
@@ -88,7 +89,7 @@ def convert(
         DataError: If the data is damaged, has no labels, or other classes.
     """
     check_target(out)
-    _check_source(source, out)
+    check_source(source, out)
     with staging(out) as folder, tempfile.TemporaryDirectory(prefix="segx-convert-") as scratch:
         trial = None if gate is None else open_trial(source, gate, choose_backend())
         chosen = calibrate(calibration, source, options, _evaluated(trial, calibration))
@@ -130,11 +131,21 @@ def convert(
     )
 
 
-def _check_source(source: Bundle, out: Path) -> None:
+def check_source(source: Bundle, out: Path) -> None:
+    """Refuse a bundle that cannot be converted, before data are looked for.
+
+    Raises:
+        BundleError: If it is not in FP32, is merged, or lies where the new one goes.
+    """
     if source.manifest.precision != "fp32":
         raise BundleError(
             f"{source.path} is a bundle in {source.manifest.precision}; expected one in fp32 to "
             "convert; name the FP32 bundle or the checkpoint"
+        )
+    if is_merged(source.manifest.parts):
+        raise BundleError(
+            f"{source.path} is merged into one graph; expected a bundle of several parts, of which "
+            "each is converted by itself; convert the bundle that it was merged from"
         )
     if out.resolve() == source.path.resolve():
         raise BundleError(

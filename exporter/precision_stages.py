@@ -58,7 +58,7 @@ def check_converted(
         ParityError: If two stages differ by more than their tolerance.
         BundleError: If the ledger of the source cannot be read.
     """
-    ledger = Ledger(source="data", samples=tuple(feeds), stages=(), before=_earlier(source))
+    ledger = Ledger(source="data", samples=tuple(feeds), stages=(), before=ledger_of(source).stages)
     old = source.manifest.parts
     specs = [part.spec for part in parts]
     exact = [replace(spec, precision="fp32") for spec in specs]
@@ -124,13 +124,18 @@ def _extend(ledger: Ledger, stage: Stage) -> Ledger:
     return extended
 
 
-def _earlier(source: Bundle) -> tuple[Stage, ...]:
+def ledger_of(source: Bundle) -> Ledger:
+    """Read what the stages of a bundle agreed on when it was made.
+
+    Raises:
+        BundleError: If it cannot be read.
+    """
     path = source.path / PARITY_NAME
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise BundleError(
             f"{path} cannot be read as JSON ({brief(error)}); expected the comparison that every "
-            "export writes; export the FP32 bundle again"
+            "export writes; export the bundle again"
         ) from error
-    return parse(Ledger, data, where=str(path), error=BundleError).stages
+    return parse(Ledger, data, where=str(path), error=BundleError)

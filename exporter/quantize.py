@@ -12,10 +12,10 @@ from pathlib import Path
 import onnx
 from onnx import ModelProto, TensorProto
 
+from runtime.child import run_child
 from runtime.errors import BundleError, brief
 from runtime.jsonfile import write_json
 
-from .child import run_child
 from .quantize_worker import Job, Method
 from .to_onnx import OPSET, finish, interface_of
 
@@ -148,7 +148,7 @@ def _check_names(model: ModelProto, options: dict[str, object]) -> None:
 
 
 def _run(command: Sequence[str], source: Path, folder: Path) -> None:
-    ended_with = run_child(command, time_limit_s=TIME_LIMIT_S, folder=folder)
+    ended_with = run_child(command, time_limit_s=TIME_LIMIT_S, folder=folder).reason
     if not ended_with:
         return
     raise BundleError(

@@ -16,11 +16,11 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
+from runtime.child import run_child
 from runtime.errors import BundleError
 from runtime.manifest import PartSpec
 from runtime.onnxruntime_session import OnnxRuntimeSession
 
-from .child import run_child
 from .parity import TOLERANCES, agree, misses
 from .to_onnx import interface_of
 
@@ -78,7 +78,7 @@ def simplify(
         onnx.save(model, source)
         ended = run_child(
             [*command, str(source), str(target)], time_limit_s=time_limit_s, folder=Path(folder)
-        )
+        ).reason
         reason = f"it {ended}" if ended else _difference(source, target, spec, feed)
         if reason:
             logger.warning("part %s is not simplified: %s", spec.name, reason)

@@ -11,6 +11,14 @@
     |-- BundleError       a bundle is incomplete, changed or of a version that cannot be read
     |-- FeedError         arrays handed to a session do not match its inputs
     |-- BackendError      an inference library, an extra or a device is missing
+    |-- EngineError       an engine cannot be built, found, trusted, or does not fit this device
+    |-- DeviceError       the GPU or its driver failed
+    |   `-- DeviceMemoryError  the GPU has no memory left
+    |-- SelfTestError     a model does not give what is expected for its golden tile
+    |   |-- NotFiniteError     NaN or infinity
+    |   |-- AllZeroError       nothing but zeros
+    |   |-- CollapsedError     one class all over the tile
+    |   `-- DisagreementError  other classes than the precision explains
     `-- ParityError       two artifacts that must agree do not
 
 Every message is one line: what was found, what was expected, what to do about it. Anything that is
@@ -60,6 +68,38 @@ class FeedError(SegxError):
 
 class BackendError(SegxError):
     """An inference library, an optional dependency or a device is missing."""
+
+
+class EngineError(SegxError):
+    """An engine cannot be built, found or trusted, or does not fit this device."""
+
+
+class DeviceError(SegxError):
+    """The GPU or its driver failed."""
+
+
+class DeviceMemoryError(DeviceError):
+    """The GPU has no memory left for what was asked of it."""
+
+
+class SelfTestError(SegxError):
+    """A model does not give what is expected for its golden tile."""
+
+
+class NotFiniteError(SelfTestError):
+    """The golden tile gave NaN or infinity."""
+
+
+class AllZeroError(SelfTestError):
+    """The golden tile gave nothing but zeros."""
+
+
+class CollapsedError(SelfTestError):
+    """The golden tile gave one class where several are expected."""
+
+
+class DisagreementError(SelfTestError):
+    """The golden tile gave other classes than the precision can explain."""
 
 
 class ParityError(SegxError):

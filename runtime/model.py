@@ -1,9 +1,9 @@
 """A bundle opened for inference: its parts run one after the other."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from zipfile import BadZipFile
 
 import numpy as np
@@ -11,10 +11,48 @@ from numpy.typing import NDArray
 
 from .backends import BackendChoice, open_session
 from .bundle import GOLDEN_NAME, Bundle
+from .card import Runnable
 from .errors import BundleError, brief
-from .manifest import PartSpec, Variant
+from .manifest import PartSpec, TensorSpec, Variant
 from .satellite import SatelliteInput
 from .session import Session
+
+
+class OpenModel(Runnable, Protocol):
+    """All parts of a bundle, opened with one backend: `TileModel`, or a model on a GPU."""
+
+    @property
+    def parts(self) -> tuple[PartSpec, ...]:
+        """The parts, in the order in which they run."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What `run` takes, with the batch that the model was opened for filled in."""
+
+    @property
+    def part_seconds(self) -> Mapping[str, float]:
+        """Busy seconds by part, of all runs so far."""
+
+    @property
+    def stage_ms(self) -> Mapping[str, float]:
+        """Milliseconds on the device of all runs so far: upload, each part, download.
+
+        Empty where nothing is copied to a device.
+        """
+
+    def run_many(
+        self, feeds: Iterable[Mapping[str, NDArray[Any]]]
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        """Run feeds one after the other, as fast as the backend can; results come in order.
+
+        The arrays of a result may be overwritten when the next one is asked for.
+        """
+
+    def trace(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Run all parts once and give the outputs of every one, in arrays that may be kept."""
+
+    def close(self) -> None:
+        """Give memory back; the model cannot be run any more."""
 
 
 @dataclass
@@ -25,6 +63,18 @@ class TileModel:
     sessions: tuple[Session, ...]
     part_seconds: dict[str, float] = field(default_factory=dict)
     """Busy seconds by part."""
+    stage_ms: dict[str, float] = field(default_factory=dict)
+    """Nothing: these sessions do not tell copies from work."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What `run` takes, with the batch that the model was opened for filled in."""
+        taken: dict[str, TensorSpec] = {}
+        given: set[str] = set()
+        for part, session in zip(self.parts, self.sessions, strict=True):
+            taken.update({spec.name: spec for spec in session.inputs if spec.name not in given})
+            given |= {spec.name for spec in part.outputs}
+        return tuple(taken.values())
 
     @property
     def precision(self) -> str:
@@ -58,6 +108,25 @@ class TileModel:
             self.part_seconds[part.name] = self.part_seconds.get(part.name, 0.0) + passed
         return {name: array for name, array in known.items() if name not in feed}
 
+    def run_many(
+        self, feeds: Iterable[Mapping[str, NDArray[Any]]]
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        """Run feeds one after the other; a result may be overwritten when the next is asked for.
+
+        Raises:
+            FeedError: If an array does not match.
+        """
+        for feed in feeds:
+            yield self.run(feed)
+
+    def trace(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Run all parts once and give the outputs of every one, in arrays that may be kept.
+
+        Raises:
+            FeedError: If an array does not match.
+        """
+        return {name: array.copy() for name, array in self.run(feed).items()}
+
     def close(self) -> None:
         """Close all sessions."""
         for session in self.sessions:
@@ -72,7 +141,7 @@ def open_model(
     threads: int | None = None,
     batch: int = 1,
 ) -> TileModel:
-    """Open the parts of a bundle.
+    """Open the parts of a bundle one by one, with any backend but TensorRT.
 
     Raises:
         BackendError: If the backend's library is missing.
@@ -107,7 +176,7 @@ def golden_feed(bundle: Bundle) -> tuple[dict[str, NDArray[Any]], dict[str, NDAr
     """Read the golden tile of a bundle: its feed, and the outputs expected for it.
 
     Raises:
-        BundleError: If it is missing or damaged, or says nothing of the classes.
+        BundleError: If it is missing or damaged, or says nothing of classes and confidence.
     """
     path = bundle.path / GOLDEN_NAME
     try:
@@ -119,9 +188,19 @@ def golden_feed(bundle: Bundle) -> tuple[dict[str, NDArray[Any]], dict[str, NDAr
             f"{path} cannot be read ({brief(error)}); expected the bundle's golden tile; copy or "
             "export the bundle again"
         ) from error
-    if "aerial" not in feed or "classes" not in out:
+    if "aerial" not in feed or not {"classes", "confidence"} <= out.keys():
         raise BundleError(
-            f"{path} holds {', '.join(sorted([*feed, *out])) or 'nothing'}; expected input.aerial "
-            "and output.classes among others; export the bundle again"
+            f"{path} holds {', '.join(sorted([*feed, *out])) or 'nothing'}; expected input.aerial, "
+            "output.classes and output.confidence among others; export the bundle again"
         )
     return feed, out
+
+
+def batch_of(model: OpenModel) -> int:
+    """Tiles per call that a model was opened for."""
+    return model.inputs[0].with_batch(1)[0]
+
+
+def repeated(arrays: Mapping[str, NDArray[Any]], batch: int) -> dict[str, NDArray[Any]]:
+    """Make a batch of one tile, by name: shape (1, ...) becomes (batch, ...)."""
+    return {name: np.repeat(array, batch, axis=0) for name, array in arrays.items()}

@@ -55,8 +55,7 @@ def infer(
         DataError: If an input is missing, damaged or does not fit; no unfinished map is left.
         BundleError: If a toy bundle meets real imagery.
     """
-    refuse_clashes([scene.aerial for scene in scenes])
-    plans = [_plan(scene, card, options) for scene in scenes]
+    plans = check_scenes(scenes, card, options)
     total = sum(map(len, plans))
     for scene, plan in zip(scenes, plans, strict=True):
         kinds, tags = map_kinds(card, options), map_tags(card, model.precision, options)
@@ -71,6 +70,17 @@ def infer(
                 maps.finish()
         tally.add_scene(reader.info.grid, maps.paths)
     return tally.report(card, model.precision, options.segx_version)
+
+
+def check_scenes(scenes: Sequence[Scene], card: ModelCard, options: MapOptions) -> list[TilePlan]:
+    """Check that every scene fits a model, and plan its tiles.
+
+    Raises:
+        DataError: If an input is missing, damaged or does not fit, or maps would clash.
+        BundleError: If a toy bundle meets real imagery.
+    """
+    refuse_clashes([scene.aerial for scene in scenes])
+    return [_plan(scene, card, options) for scene in scenes]
 
 
 def _map_tile(
@@ -120,7 +130,7 @@ def _plan(scene: Scene, card: ModelCard, options: MapOptions) -> TilePlan:
     check_fit(scene, info, spec)
     if card.toy and SAMPLE_TAG not in info.tags and not options.allow_toy:
         raise BundleError(
-            f"{card.name} is a toy for generated imagery, {scene.aerial} is not generated; "
-            "train a model on your data, or pass --toy-ok to see a map without meaning"
+            f"{card.name} is a toy for generated imagery; expected that, and {scene.aerial} is not "
+            "generated; train a model on your data, or pass --toy-ok to see a map without meaning"
         )
     return TilePlan(shape=info.grid.shape, size=spec.tile_size, halo=spec.halo)

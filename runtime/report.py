@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from .selftest import SelfTest
+
 
 @dataclass
 class Clock:
@@ -116,6 +118,12 @@ class Report:
     outputs: tuple[str, ...]
     drift: Drift | None = None
     """None for a model that knows no ranges."""
+    passed_over: dict[str, str] = field(default_factory=dict)
+    """Why each backend that would have been preferred was not taken, by its name."""
+    self_test: SelfTest | None = None
+    """What the golden tile gave when the bundle was opened; None for a checkpoint."""
+    device_ms: dict[str, float] | None = None
+    """Mean milliseconds per tile on the GPU: upload, each part, download; None on a CPU."""
 
 
 def peak_rss_mib() -> float:

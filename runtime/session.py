@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from .errors import BundleError, FeedError
 from .manifest import PartSpec, TensorSpec
 
-ExecutedPrecision = Literal["fp32", "bf16", "int8+bf16", "int8+fp32"]
-"""What a CPU really computes in; operators between INT8 ones in what follows the plus.
+ExecutedPrecision = Literal["fp32", "fp16", "bf16", "int8+fp16", "int8+bf16", "int8+fp32"]
+"""What is really computed in; operators between INT8 ones in what follows the plus.
 
 Of bundles in FP16 or INT8, OpenVINO makes BF16 (beside INT8) where the CPU has it, else FP32. ONNX
-Runtime computes in FP32 always, and rounds where the graph says.
+Runtime computes in FP32 on the CPU, and rounds where the graph says; on a GPU it computes FP16 and
+INT8 bundles in FP16. TensorRT computes in what the graph says.
 """
 
 

@@ -1,23 +1,31 @@
 """Count what a run of inference does, and sum it up."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
 from .backends import BackendChoice
 from .card import ModelCard
 from .grid import Grid
+from .model import OpenModel
 from .report import BundleName, Clock, Drift, Report, SatelliteUse, latency, peak_rss_mib
 from .satellite import SatelliteInput
 from .scene import Scene
+from .selftest import SelfTest
 
 
 @dataclass
 class Tally:
     """What has been done since it was made."""
 
-    backend: BackendChoice
+    backend: BackendChoice | None
+    """None for a checkpoint, which PyTorch runs."""
     clock: Clock = field(default_factory=Clock)
+    """Made when the run began, so that opening the bundle counts towards the cold start."""
+    self_test: SelfTest | None = None
+    timed: OpenModel | None = None
+    """The model whose work on a GPU is timed."""
     tile_seconds: list[float] = field(default_factory=list)
     empty_tiles: int = 0
     """Tiles without aerial data, which are not run."""
@@ -32,6 +40,12 @@ class Tally:
     _infer_s: float = 0.0
     _dates_used: set[tuple[str, date]] = field(default_factory=set)
     _dates_total: dict[str, int] = field(default_factory=dict)
+    _device_before: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Leave out what the device has done before, such as the self-test."""
+        if self.timed is not None:
+            self._device_before = dict(self.timed.stage_ms)
 
     @property
     def tiles(self) -> int:
@@ -63,11 +77,12 @@ class Tally:
     def report(self, card: ModelCard, precision: str, segx_version: str) -> Report:
         """Sum up."""
         wall = self.clock.wall_s
+        ran = self.backend
         return Report(
             segx_version=segx_version,
             bundle=BundleName(name=card.name, sha256=card.sha256),
-            backend=self.backend.name,
-            device=self.backend.device,
+            backend="pytorch" if ran is None else ran.name,
+            device="chosen by PyTorch" if ran is None else ran.device,
             precision=precision,
             wall_s=wall,
             cold_start_s=self.cold_start_s,
@@ -82,7 +97,15 @@ class Tally:
             satellite=self._satellite(),
             outputs=tuple(self.outputs),
             drift=None if card.input_ranges is None else self._drift(),
+            passed_over={} if ran is None else reasons_by_name(ran),
+            self_test=self.self_test,
+            device_ms=self._device_ms(),
         )
+
+    def _device_ms(self) -> dict[str, float] | None:
+        if self.timed is None:
+            return None
+        return mean_added(self._device_before, self.timed.stage_ms, self.tiles)
 
     def _drift(self) -> Drift:
         return Drift(
@@ -100,3 +123,17 @@ class Tally:
             encoder_runs=self.encoder_runs,
             policy="refuse a tile without a usable date",
         )
+
+
+def reasons_by_name(choice: BackendChoice) -> dict[str, str]:
+    """Why each backend that would have been preferred was not taken."""
+    return {item.name: item.reason for item in choice.passed_over}
+
+
+def mean_added(
+    before: Mapping[str, float], after: Mapping[str, float], runs: int
+) -> dict[str, float] | None:
+    """Divide what was added to each stage by the number of runs; None where there are no stages."""
+    if not after:
+        return None
+    return {name: (total - before.get(name, 0.0)) / max(runs, 1) for name, total in after.items()}

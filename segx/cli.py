@@ -7,6 +7,7 @@ import typer
 
 from . import __version__
 from .commands.bench import bench
+from .commands.cache import cache
 from .commands.demo import demo
 from .commands.doctor import doctor
 from .commands.evaluate import eval_
@@ -29,6 +30,7 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("bench", bench),
     ("inspect", inspect_bundle),
     ("doctor", doctor),
+    ("cache", cache),
 )
 """Name and function of every command, in the order of the help."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from .console import chosen
+from .extras import require
 
 if TYPE_CHECKING:
     from exporter.accuracy import EvalData
@@ -56,15 +57,22 @@ class Request:
 
 
 def open_source(named: Path | None) -> "Checkpoint | Bundle":
-    """Open the checkpoint or bundle that was named, else the newest checkpoint."""
-    from runtime.bundle import open_bundle
+    """Open the checkpoint or bundle that was named, else the newest checkpoint.
+
+    Raises:
+        BackendError: If it is a checkpoint and what exports one is not installed.
+        CheckpointError: If none was named and there is none.
+    """
+    from runtime.bundle import SUFFIX, open_bundle
     from runtime.errors import CheckpointError
     from runtime.manifest import MANIFEST_NAME
+
+    if named is not None and ((named / MANIFEST_NAME).is_file() or named.suffix == SUFFIX):
+        chosen("source", named, "a bundle")
+        return open_bundle(named)
+    require("export", "segx export")
     from trainkit.checkpoint import load_checkpoint, newest_checkpoint
 
-    if named is not None and (named / MANIFEST_NAME).is_file():
-        chosen("bundle to convert", named)
-        return open_bundle(named)
     path = named or newest_checkpoint(Path.cwd())
     if path is None:
         raise CheckpointError(
@@ -73,16 +81,6 @@ def open_source(named: Path | None) -> "Checkpoint | Bundle":
         )
     chosen("checkpoint", path, "" if named else "the newest finished run below this folder")
     return load_checkpoint(path)
-
-
-def target_path(source: "Checkpoint | Bundle", precision: str, named: Path | None) -> Path:
-    """Say where a bundle goes."""
-    from runtime.bundle import Bundle
-
-    config = source.manifest.model.config if isinstance(source, Bundle) else source.info.config
-    target = named or BUNDLES / f"{config}-{precision}.segx"
-    chosen("bundle", target, "" if named else "default")
-    return target
 
 
 def ready_fp32(checkpoint: "Checkpoint", path: Path, segx_version: str) -> "Bundle | None":

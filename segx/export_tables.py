@@ -10,15 +10,43 @@ if TYPE_CHECKING:
     from exporter.convert import Converted
     from exporter.export import Exported
     from exporter.gate_report import CandidateReport, Check, GateReport
+    from exporter.graph import GraphReport
+    from exporter.merge import Merged
     from exporter.parity import Ledger
+
+    from .export_jobs import Taken
 
 PERCENT = 100.0
 
 
+def show(made: "Exported | Converted | Merged | Taken") -> None:
+    """Show what was made; of a bundle that is taken as it is, there is nothing to show."""
+    from .export_jobs import Taken
+
+    if isinstance(made, Taken):
+        return
+    from exporter.convert import Converted
+    from exporter.merge import Merged
+
+    if isinstance(made, Converted):
+        _show_converted(made)
+    elif isinstance(made, Merged):
+        _show_graphs(made.graphs, made.bundle.size_mib)
+        _show_ledger(made.ledger)
+    else:
+        show_exported(made)
+
+
 def show_exported(exported: "Exported") -> None:
     """Show parts, stages and accuracy of an FP32 bundle."""
+    _show_graphs(exported.graphs, exported.bundle.size_mib)
+    _show_ledger(exported.ledger)
+    _show_accuracy(exported)
+
+
+def _show_graphs(graphs: "Sequence[GraphReport]", size_mib: float) -> None:
     table(
-        ["part", "file", "nodes", "MiB", "asked", "found", "simplifier"],
+        ["part", "file", "nodes", "MiB", "asked", "found", "made"],
         [
             [
                 graph.spec.name,
@@ -29,16 +57,13 @@ def show_exported(exported: "Exported") -> None:
                 graph.found_precision,
                 graph.note,
             ]
-            for graph in exported.graphs
+            for graph in graphs
         ],
-        title=f"parts, {exported.bundle.size_mib:.1f} MiB",
+        title=f"parts, {size_mib:.1f} MiB",
     )
-    _show_ledger(exported.ledger)
-    _show_accuracy(exported)
 
 
-def show_converted(converted: "Converted") -> None:
-    """Show parts, stages and the gate of a converted bundle."""
+def _show_converted(converted: "Converted") -> None:
     table(
         ["part", "file", "MiB", "asked", "INT8 %", "FP16 %", "FP32 %", "kept in FP32", "s", "MiB"],
         [
@@ -145,21 +170,25 @@ def _show_candidate(candidate: "CandidateReport") -> None:
     )
 
 
-def summary(made: "Exported | Converted") -> dict[str, object]:
+def summary(made: "Exported | Converted | Merged | Taken") -> dict[str, object]:
     """Say the same for `--json`."""
-    from exporter.export import Exported
+    from .export_jobs import Taken
 
     manifest = made.bundle.manifest
     found: dict[str, object] = {
         "bundle": made.bundle.path,
         "sha256": made.bundle.sha256,
         "size_mib": made.bundle.size_mib,
-        "parity": made.ledger,
         "accuracy": manifest.accuracy,
         "verified": manifest.verified,
         "verdict": manifest.verdict,
     }
-    if isinstance(made, Exported):
+    if isinstance(made, Taken):
+        return found
+    from exporter.convert import Converted
+
+    found["parity"] = made.ledger
+    if not isinstance(made, Converted):
         return found | {"parts": made.graphs}
     conversion = manifest.provenance["conversion"]
     return found | {"conversion": conversion, "gate": made.gate}

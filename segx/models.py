@@ -1,47 +1,152 @@
-"""Open a bundle or a checkpoint in the same way."""
+"""Open a bundle or a checkpoint in the same way, and say how it is run."""
 
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .options import BackendName
+from .console import Advance, chosen, progress
+from .options import RunFlags
 
 if TYPE_CHECKING:
+    from runtime.bundle import Bundle
     from runtime.card import ModelCard, Runnable
+    from runtime.ladder import Opened, RunRequest
+    from runtime.report import Clock
+    from runtime.tally import Tally
 
 
-def open_any(path: Path, backend: BackendName) -> "tuple[ModelCard, Runnable, str]":
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnyModel:
+    """A bundle or a checkpoint that is ready to run."""
+
+    card: "ModelCard"
+    model: "Runnable"
+    origin: str
+    """What it is, in a few words."""
+    opened: "Opened | None"
+    """How it was opened; None for a checkpoint."""
+
+    def tally(self) -> "Tally":
+        """Count what a run does."""
+        from runtime.tally import Tally
+
+        return Tally(None) if self.opened is None else tally_of(self.opened)
+
+    def close(self) -> None:
+        """Give memory back."""
+        if self.opened is not None:
+            self.opened.model.close()
+
+    def execution(self) -> dict[str, object]:
+        """What runs it, for a JSON file."""
+        if self.opened is None:
+            return {"backend": "pytorch", "precision": self.model.precision}
+        from runtime.tally import reasons_by_name
+
+        choice = self.opened.choice
+        return {
+            "backend": choice.name,
+            "device": choice.device,
+            "precision": self.model.precision,
+            "passed_over": reasons_by_name(choice),
+            "self_test": self.opened.self_test,
+        }
+
+
+def tally_of(opened: "Opened", clock: "Clock | None" = None) -> "Tally":
+    """Count what a run of an opened bundle does, from the moment that the clock was made."""
+    from runtime.report import Clock
+    from runtime.tally import Tally
+
+    return Tally(opened.choice, clock or Clock(), self_test=opened.self_test, timed=opened.model)
+
+
+def open_and_say(bundle: "Bundle", request: "RunRequest", *, name: str = "backend") -> "Opened":
+    """Open a bundle; print with what, why, and how far the building of engines is.
+
+    Args:
+        bundle: The bundle.
+        request: How to open it.
+        name: What the printed line begins with.
+
+    Raises:
+        SegxError: If it cannot be opened as requested.
+    """
+    from runtime.ladder import Watch, open_best
+
+    with ExitStack() as stack:
+        bars: list[Advance] = []
+
+        def advance(done: int, total: int, note: str) -> None:
+            if not bars:  # most runs build nothing, and show no bar
+                bars.append(stack.enter_context(progress("engines")))
+            bars[0](done, total, note)
+
+        watch = Watch(on_progress=advance, note=lambda text: chosen("engines", text))
+        opened = open_best(bundle, request, watch)
+    _say_backend(name, opened)
+    return opened
+
+
+def _say_backend(name: str, opened: "Opened") -> None:
+    choice = opened.choice
+    names: dict[str, list[str]] = {}
+    for item in choice.passed_over:
+        names.setdefault(item.reason, []).append(item.name)
+    reasons = [f"{', '.join(those)}: {reason}" for reason, those in names.items()]
+    executed = f"{choice.name} on {choice.device}, {opened.model.precision}"
+    chosen(name, executed, reasons[0] if len(reasons) == 1 else choice.reason)
+    for reason in reasons if len(reasons) > 1 else ():
+        chosen("passed over", reason)
+    if opened.self_test.skipped:
+        chosen("self-test", "skipped", "asked for")
+
+
+def open_any(path: Path, flags: RunFlags) -> AnyModel:
     """Open a model by its folder.
-
-    Returns:
-        What to know of it, the model, and how it is run.
 
     Raises:
         BundleError: If it is a bundle that cannot be read.
         CheckpointError: If it is a checkpoint that cannot be read.
+        ConfigError: If it is a checkpoint, and options for bundles were given.
         BackendError: If it is a checkpoint and PyTorch is not installed.
+        SegxError: If it is a bundle that cannot be opened as it was asked for.
     """
-    from runtime.errors import CheckpointError
     from runtime.manifest import MANIFEST_NAME
 
-    from .extras import require
-
     if (path / MANIFEST_NAME).is_file() or path.suffix == ".segx":
-        from runtime.backends import choose_backend
         from runtime.bundle import open_bundle
-        from runtime.model import open_model
 
+        request = flags.request()
         bundle = open_bundle(path)
-        choice = choose_backend(backend.value)
-        model = open_model(bundle, choice)
-        return bundle.card, model, f"bundle, {choice.name}, {model.precision}"
+        opened = open_and_say(bundle, request)
+        return AnyModel(card=bundle.card, model=opened.model, origin="bundle", opened=opened)
+    return _open_checkpoint(path, flags)
+
+
+def _open_checkpoint(path: Path, flags: RunFlags) -> AnyModel:
+    from runtime.errors import CheckpointError, ConfigError
+
+    from .extras import require
 
     if not path.is_dir():
         raise CheckpointError(
             f"{path} is no folder; expected a bundle or a checkpoint folder; check the path"
+        )
+    if flags.given:
+        raise ConfigError(
+            f"{path} is a checkpoint, which PyTorch runs, and {', '.join(flags.given)} was given; "
+            "expected that with a bundle only; leave it out or export the checkpoint"
         )
     require("train", "a checkpoint")
     from trainkit.checkpoint import load_checkpoint
     from trainkit.torch_model import TorchModel
 
     checkpoint = load_checkpoint(path)
-    return checkpoint.card, TorchModel(checkpoint.model), "checkpoint, PyTorch, fp32"
+    return AnyModel(
+        card=checkpoint.card,
+        model=TorchModel(checkpoint.model),
+        origin="checkpoint, PyTorch, fp32",
+        opened=None,
+    )

@@ -5,23 +5,42 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ..options import BackendName
+from ..options import (
+    BackendFlag,
+    BackendName,
+    CudaFlag,
+    EnginesFlag,
+    RebuildFlag,
+    RunFlags,
+    SkipSelfTestFlag,
+    TrustFlag,
+)
 
 if TYPE_CHECKING:
-    from runtime.bench import BenchResult
+    from runtime.bench import BenchPlan, BenchResult
+    from runtime.bundle import Bundle
+    from runtime.ladder import RunRequest
 
 
 def bench(
     bundles: list[Path] | None = typer.Argument(
         None, metavar="[BUNDLE]...", help="Default: the newest verified one, else the packaged toy."
     ),
-    backend: BackendName = typer.Option(BackendName.auto, help="Library that runs the bundles."),
+    backend: BackendFlag = BackendName.auto,
     scene: Path | None = typer.Option(
         None, help="Scene for the end-to-end run. Default: a generated one."
     ),
     warmup: int = typer.Option(3, min=0, help="Runs of a tile that are not counted."),
     repeats: int = typer.Option(20, min=1, help="Runs of a tile that are counted."),
+    batch: int = typer.Option(
+        1, min=1, help="Tiles per call; above 1 without the end-to-end run, which takes one."
+    ),
     threads: int | None = typer.Option(None, min=1, help="Threads. Default: the backend's."),
+    cuda: CudaFlag = None,
+    rebuild: RebuildFlag = None,
+    engines: EnginesFlag = None,
+    trust_engines: TrustFlag = False,
+    skip_self_test: SkipSelfTestFlag = False,
     json: Path | None = typer.Option(None, help="Also write the figures to this file."),
 ) -> None:
     """Time bundles per part, per tile and end to end; needs no data and no GPU.
@@ -30,32 +49,48 @@ def bench(
     """
     import tempfile
 
-    from runtime.backends import choose_backend
     from runtime.bench import INSIDE, BenchPlan
-    from runtime.bench import bench as measure
     from runtime.bundle import open_bundle
 
     from ..bundles import TOY, newest_bundle
-    from ..console import chosen, done, progress, say, write_json
+    from ..console import chosen, done, say, write_json
     from ..sample import write_scene
 
+    if scene is not None and batch > 1:
+        raise typer.BadParameter(
+            "a scene is mapped tile by tile; leave out --scene or --batch", param_hint="--batch"
+        )
+    flags = RunFlags(
+        backend=backend,
+        threads=threads,
+        cuda=cuda,
+        rebuild=rebuild,
+        engines=engines,
+        trust_engines=trust_engines,
+        skip_self_test=skip_self_test,
+    )
+    request = flags.request(batch=batch)
     paths = list(bundles or [])
     if not paths:
         newest = newest_bundle()
         paths = [newest or TOY]
         chosen("bundle", paths[0], "the newest verified one" if newest else "the packaged toy")
-    choice = choose_backend(backend.value)
-    chosen("backend", f"{choice.name} on {choice.device}", choice.reason)
-    plan = BenchPlan(warmup=warmup, repeats=repeats, threads=threads)
-    opened = [open_bundle(path) for path in paths]
-    results = []
+    plan = BenchPlan(warmup=warmup, repeats=repeats)
+    found = [open_bundle(path) for path in paths]
     with tempfile.TemporaryDirectory(prefix="segx-bench-") as folder:
-        if scene is None:
+        if scene is None and batch == 1:
             chosen("scene", "a generated one", "no --scene was given")
             scene = write_scene(Path(folder) / "scene", seed=1)
-        for bundle in opened:
-            with progress(bundle.manifest.name) as advance:
-                results.append(measure(bundle, choice, plan, scene=scene, on_step=advance))
+        results = [
+            _measure(
+                bundle,
+                request,
+                plan,
+                scene=scene,
+                name="backend" if len(found) == 1 else f"backend of {bundle.manifest.name}",
+            )
+            for bundle in found
+        ]
     _print(results)
     say(f"inside the timings: {INSIDE}")
     if json is not None:
@@ -65,8 +100,24 @@ def bench(
         say(f"next: segx inspect {paths[0]}")
 
 
+def _measure(
+    bundle: "Bundle", request: "RunRequest", plan: "BenchPlan", *, scene: Path | None, name: str
+) -> "BenchResult":
+    from runtime.bench import bench as measure
+
+    from ..console import progress
+    from ..models import open_and_say
+
+    opened = open_and_say(bundle, request, name=name)
+    try:
+        with progress(bundle.manifest.name) as advance:
+            return measure(bundle, opened, plan, scene=scene, on_step=advance)
+    finally:
+        opened.model.close()
+
+
 def _print(results: "list[BenchResult]") -> None:
-    from ..console import table
+    from ..console import chosen, table
 
     table(
         ["bundle", "executed", "MiB", "load s", "p50 ms", "p95 ms", "tiles/s", "Mpx/s"],
@@ -83,20 +134,25 @@ def _print(results: "list[BenchResult]") -> None:
             ]
             for r in results
         ],
-        title="one tile, all parts",
+        title="one tile, all parts" if results[0].batch == 1 else "one call, all parts",
     )
-    table(
-        ["bundle", *dict.fromkeys(part for r in results for part in r.part_ms)],
-        [
-            [
-                r.bundle,
-                *(r.part_ms.get(p) for p in dict.fromkeys(q for s in results for q in s.part_ms)),
-            ]
-            for r in results
-        ],
-        title="parts, mean ms",
-    )
+    if results[0].batch > 1:
+        chosen("tiles per call", results[0].batch)
+    _print_means("parts, mean ms", [(r.bundle, r.part_ms) for r in results])
+    if any(r.device_ms for r in results):
+        _print_means("on the GPU, mean ms", [(r.bundle, r.device_ms or {}) for r in results])
     _print_end_to_end(results)
+
+
+def _print_means(title: str, rows: list[tuple[str, dict[str, float]]]) -> None:
+    from ..console import table
+
+    names = list(dict.fromkeys(name for _, means in rows for name in means))
+    table(
+        ["bundle", *names],
+        [[bundle, *(means.get(name) for name in names)] for bundle, means in rows],
+        title=title,
+    )
 
 
 def _print_end_to_end(results: "list[BenchResult]") -> None:

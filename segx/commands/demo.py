@@ -4,8 +4,6 @@ from pathlib import Path
 
 import typer
 
-from ..options import BackendName
-
 
 def demo(
     out: Path = typer.Option(Path("segx-demo"), help="Folder for scene, maps and figures."),
@@ -33,7 +31,6 @@ def demo(
         bundle=TOY,
         satellite=None,
         out=out / "maps",
-        backend=BackendName.auto,
         threads=None,
         confidence=True,
         probabilities=False,
@@ -45,7 +42,6 @@ def demo(
         TOY,
         scene,
         split="val",
-        backend=BackendName.auto,
         patches=None,
         csv=None,
         json=out / "eval.json",
@@ -53,10 +49,10 @@ def demo(
     say("4. timing the bundle")
     bench(
         [TOY],
-        backend=BackendName.auto,
         scene=scene,
         warmup=1,
         repeats=5,
+        batch=1,
         threads=None,
         json=out / "bench.json",
     )

@@ -27,6 +27,8 @@ def doctor(
             for b in findings.backends
         ],
     )
+    if findings.traps:
+        table(["in the way", "remedy"], [[trap.found, trap.remedy] for trap in findings.traps])
     extras = {name: is_installed(name) for name in KEY_MODULES}
     table(
         ["extra", "installed", "brings", "remedy"],

@@ -5,11 +5,21 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ..options import BackendName
+from ..options import (
+    BackendFlag,
+    BackendName,
+    CudaFlag,
+    EnginesFlag,
+    RebuildFlag,
+    RunFlags,
+    SkipSelfTestFlag,
+    TrustFlag,
+)
 
 if TYPE_CHECKING:
-    from runtime.card import ModelCard, Runnable
     from runtime.evaluate import Evaluation
+
+    from ..models import AnyModel
 
 
 def eval_(
@@ -18,7 +28,12 @@ def eval_(
         ..., help="FLAIR #2 or LandCover.ai tree, or a scene with labels.tif."
     ),
     split: str = typer.Option("val", help="Split of a data set."),
-    backend: BackendName = typer.Option(BackendName.auto, help="Library that runs a bundle."),
+    backend: BackendFlag = BackendName.auto,
+    cuda: CudaFlag = None,
+    rebuild: RebuildFlag = None,
+    engines: EnginesFlag = None,
+    trust_engines: TrustFlag = False,
+    skip_self_test: SkipSelfTestFlag = False,
     patches: int | None = typer.Option(None, min=1, help="Take this many patches at most."),
     csv: Path | None = typer.Option(None, help="Write the confusion matrix to this file."),
     json: Path | None = typer.Option(None, help="Write all scores to this file."),
@@ -27,29 +42,37 @@ def eval_(
 
     Example: segx eval bundles/lf-dlm-tiny-fp32.segx flair2/ --split val --csv confusion.csv
     """
-    from runtime.bundle import SUFFIX
-    from runtime.dataset import open_dataset
-    from runtime.evaluate import evaluate
-    from runtime.scene import SCENE_LABELS
+    from contextlib import closing
 
-    from ..console import chosen, done, progress, say, write_json
+    from runtime.bundle import SUFFIX
+
+    from ..console import chosen, done, say, write_json
     from ..models import open_any
 
-    card, runnable, executed = open_any(model, backend)
-    chosen("model", card.name, executed)
-    if (data / SCENE_LABELS).is_file():
-        results = _scene(card, runnable, data, backend)
-    else:
-        dataset = open_dataset(data)
-        with progress("patches") as advance:
-            result = evaluate(runnable, card, dataset, split, limit=patches, on_patch=advance)
-        results = {split: result}
+    flags = RunFlags(
+        backend=backend,
+        cuda=cuda,
+        rebuild=rebuild,
+        engines=engines,
+        trust_engines=trust_engines,
+        skip_self_test=skip_self_test,
+    )
+    measured = open_any(model, flags)
+    chosen("model", measured.card.name, measured.origin)
+    with closing(measured):
+        results = _measure(measured, data, split, patches)
+    content = {
+        "model": measured.card.name,
+        "sha256": measured.card.sha256,
+        "execution": measured.execution(),
+        "results": results,
+    }
     for where, evaluation in results.items():
         _print(where, evaluation)
     if csv is not None:
         _write_matrix(csv, next(iter(results.values())))
     if json is not None:
-        write_json(json, {"model": card.name, "sha256": card.sha256, "results": results})
+        write_json(json, content)
     then = (
         f"segx infer INPUT --bundle {model}" if model.suffix == SUFFIX else f"segx export {model}"
     )
@@ -60,28 +83,44 @@ def eval_(
         say(f"next: {then}")
 
 
-def _scene(
-    card: "ModelCard", runnable: "Runnable", scene: Path, backend: BackendName
+def _measure(
+    measured: "AnyModel", data: Path, split: str, patches: int | None
 ) -> "dict[str, Evaluation]":
+    from runtime.dataset import open_dataset
+    from runtime.evaluate import evaluate
+    from runtime.scene import SCENE_LABELS
+
+    from ..console import progress
+
+    if (data / SCENE_LABELS).is_file():
+        return _scene(measured, data)
+    dataset = open_dataset(data)
+    with progress("patches") as advance:
+        result = evaluate(
+            measured.model, measured.card, dataset, split, limit=patches, on_patch=advance
+        )
+    return {split: result}
+
+
+def _scene(measured: "AnyModel", scene: Path) -> "dict[str, Evaluation]":
     import tempfile
 
-    from runtime.backends import choose_backend
     from runtime.evaluate import evaluate_map
     from runtime.maps import MapOptions
     from runtime.pipeline import infer
     from runtime.scene import SCENE_LABELS, find_scenes
-    from runtime.tally import Tally
 
     from ..console import progress
 
+    card = measured.card
     scenes = find_scenes(scene, None, needs_satellite=card.satellite is not None)
     with tempfile.TemporaryDirectory(prefix="segx-eval-") as out, progress("tiles") as advance:
         report = infer(
             scenes,
             card,
-            runnable,
+            measured.model,
             Path(out),
-            tally=Tally(choose_backend(backend.value)),
+            tally=measured.tally(),
             options=MapOptions(allow_toy=True),
             on_tile=advance,
         )

@@ -1,16 +1,21 @@
-"""`segx export`: turn a checkpoint into a bundle that runs without PyTorch."""
+"""`segx export`: turn a checkpoint into a bundle that runs without PyTorch, and into engines."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import typer
 
+from .. import export_engines as for_engines
+from .. import export_jobs as jobs
 from .. import export_steps as steps
+from ..export_engines import EngineFlags, EngineOption
 from ..export_steps import EVAL_PATCHES, Request
+from ..extras import require
 
 if TYPE_CHECKING:
     from exporter.convert import Converted
     from exporter.export import Exported
+    from exporter.merge import Merged
     from runtime.bundle import Bundle
     from trainkit.checkpoint import Checkpoint
 
@@ -22,12 +27,14 @@ def export(
     context: typer.Context,
     source: Path | None = typer.Argument(
         None,
-        metavar="[CHECKPOINT]",
-        help="Checkpoint folder, or an FP32 bundle to convert. Default: the newest finished run "
-        "below this folder.",
+        metavar="[CHECKPOINT|BUNDLE]",
+        help="Checkpoint folder; or a bundle, to convert from FP32, or to take as it is. Default: "
+        "the newest finished run below this folder.",
     ),
-    precision: Literal["fp32", "fp16", "int8"] = typer.Option(
-        "fp32", help="Precision of the graphs. fp16 and int8 convert the FP32 bundle."
+    precision: Literal["fp32", "fp16", "int8"] | None = typer.Option(
+        None,
+        help="Precision of the graphs. fp16 and int8 convert the FP32 bundle. Default: fp32, or "
+        "that of the bundle, which is then taken as it is.",
     ),
     data: Path | None = typer.Option(
         None, "--eval", help="Data set to measure on. Default: the one it was trained on."
@@ -82,6 +89,30 @@ def export(
     licence: str | None = typer.Option(
         None, help="Licence of the weights, for the manifest, such as Apache-2.0."
     ),
+    merge_parts: bool = typer.Option(
+        False,
+        "--merge-parts",
+        help="Merge the parts of a BUNDLE, taken as it is, into one graph: one engine, not three.",
+    ),
+    engine: EngineOption = typer.Option(
+        "auto",
+        help="TensorRT engines to build of the finished bundle; auto: for this machine's GPU, if "
+        "it and a TensorRT are there.",
+    ),
+    compute_capability: str | None = typer.Option(
+        None,
+        help="GPUs to build for ahead of time, which need not be there, such as 8.6,8.9,12.0; "
+        "with --engine tensorrt-rtx.",
+    ),
+    engines: Path | None = typer.Option(
+        None, help="Folder for the engines, to carry to a device. Default: the engine cache."
+    ),
+    workspace: int | None = typer.Option(
+        None, min=256, help="MiB of scratch memory for a build, at most. Builds anew."
+    ),
+    optimization_level: int | None = typer.Option(
+        None, min=0, max=5, help="0 (fast build) to 5 (fast engine). Builds anew."
+    ),
     json: Path | None = typer.Option(None, help="Also write what was found to this file."),
 ) -> None:
     """Export a checkpoint as a bundle, and prove what it costs.
@@ -92,19 +123,28 @@ def export(
     what was lost, and how much of the gain from fusion is kept. Exit code 3: the bundle is there,
     but unverified because its accuracy is out of budget.
 
+    Engines are built of the finished bundle; they are no part of it, and a device without any
+    builds its own at its first run.
+
     Example: segx export runs/first --precision int8 --eval flair2/
     """
-    from ..extras import require
+    from ..console import chosen, write_json
+    from ..export_tables import show, summary
 
-    require("export", "segx export")
-    if precision == "fp32":
-        _refuse_ignored(context)
-    from ..console import chosen, done, write_json
-    from ..export_tables import show_converted, show_exported, summary
-
-    chosen("precision", precision)
+    flags = EngineFlags(
+        engine=engine,
+        compute_capability=compute_capability,
+        engines=engines,
+        workspace=workspace,
+        optimization_level=optimization_level,
+    )
+    opened = steps.open_source(source)
+    job, settled = jobs.choose_job(opened, precision, merge_parts=merge_parts)
+    jobs.refuse_ignored(context, job)
+    chosen("precision", settled, "the bundle is taken as it is" if job == "take" else "")
+    planned = for_engines.plan_engines(flags)
     request = Request(
-        precision=precision,
+        precision=settled,
         eval_path=data,
         eval_patches=eval_patches,
         calibration=calibration,
@@ -122,47 +162,54 @@ def export(
         gate_areas=gate_areas,
         licence=licence,
     )
-    opened = steps.open_source(source)
-    target = steps.target_path(opened, precision, out)
-    made: Exported | Converted
-    if precision == "fp32":
-        made = _write_fp32(opened, request, target)
-        show_exported(made)
-    else:
-        made = _convert(opened, request, target)
-        show_converted(made)
+    made, path = _make(job, opened, request, out)
+    show(made)
+    built = for_engines.build_engines(made.bundle, planned)
+    for_engines.show_engines(built)
     if json is not None:
-        write_json(json, summary(made))
+        write_json(json, summary(made) | {"engines": for_engines.summary(planned, built)})
     chosen("verified", "yes" if made.verdict.verified else "no", made.verdict.text)
-    done(target, f"segx infer INPUT --bundle {target}")
+    _say_next(path, flags, written=job != "take")
     if made.verdict.missed:
         raise typer.Exit(GATE_MISSED)
 
 
-CONVERSION = ("calibration", "plan", "repair", "gate", "force", "quantize", "seed")
-"""How the options begin that only conversions have."""
-
-
-def _refuse_ignored(context: typer.Context) -> None:
-    """Refuse options that FP32 has no use for: what was asked for must not be passed over."""
-    for name in context.params:
-        found = context.get_parameter_source(name)
-        if found is not None and found.name == "COMMANDLINE" and name.startswith(CONVERSION):
-            option = "--" + name.replace("_", "-")
-            raise typer.BadParameter(f"{option} is for --precision fp16 and int8; found fp32")
-
-
-def _write_fp32(source: "Checkpoint | Bundle", request: Request, target: Path) -> "Exported":
-    """Export a checkpoint in FP32."""
+def _make(
+    job: jobs.Job, source: "Checkpoint | Bundle", request: Request, out: Path | None
+) -> "tuple[Exported | Converted | Merged | jobs.Taken, Path]":
+    """Make the bundle that was asked for, and give its path."""
     from runtime.bundle import Bundle
-    from runtime.errors import CheckpointError
 
+    if isinstance(source, Bundle) and job == "take":
+        return jobs.Taken(source), source.path
+    require("export", "segx export")
+    target = jobs.target_path(source, job, request.precision, out)
+    if job == "convert":
+        return _convert(source, request, target), target
     if isinstance(source, Bundle):
-        raise CheckpointError(
-            f"{source.path} is a bundle; expected a checkpoint folder for --precision fp32; name "
-            "one, or convert the bundle with --precision fp16 or int8"
-        )
-    return _export(source, request, target)
+        return _merge(source, target), target
+    return _export(source, request, target), target
+
+
+def _say_next(path: Path, flags: EngineFlags, *, written: bool) -> None:
+    from ..console import done, say
+
+    command = f"segx infer INPUT --bundle {path}"
+    if flags.engines is not None:
+        command += f" --engines {flags.engines} --trust-engines"
+    if written:
+        done(path, command)
+    else:
+        say(f"next: {command}")
+
+
+def _merge(source: "Bundle", target: Path) -> "Merged":
+    from exporter.merge import merge
+
+    from .. import __version__
+
+    with steps.watching("merging") as watch:
+        return merge(source, target, segx_version=__version__, watch=watch)
 
 
 def _export(source: "Checkpoint", request: Request, target: Path) -> "Exported":
@@ -179,10 +226,13 @@ def _export(source: "Checkpoint", request: Request, target: Path) -> "Exported":
 
 def _convert(source: "Checkpoint | Bundle", request: Request, target: Path) -> "Converted":
     """Convert an FP32 bundle, which is written first where it is not there."""
-    from exporter.convert import convert
+    from exporter.convert import check_source, convert
+    from runtime.bundle import Bundle
 
     from .. import __version__
 
+    if isinstance(source, Bundle):
+        check_source(source, target)
     options = steps.convert_options(request, __version__)
     trained = steps.training_data(source)
     full = _full(source, request, target)

@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ..options import BackendName
+from ..options import (
+    BackendFlag,
+    BackendName,
+    CudaFlag,
+    EnginesFlag,
+    RebuildFlag,
+    RunFlags,
+    SkipSelfTestFlag,
+    TrustFlag,
+)
 
 if TYPE_CHECKING:
     from runtime.report import Drift, Report
@@ -23,8 +32,13 @@ def infer(
         None, help="Folder of S2_YYYYMMDD.tif files. Default: sentinel2 in or beside INPUT."
     ),
     out: Path = typer.Option(Path("maps"), help="Folder for maps and report."),
-    backend: BackendName = typer.Option(BackendName.auto, help="Library that runs the bundle."),
+    backend: BackendFlag = BackendName.auto,
     threads: int | None = typer.Option(None, min=1, help="Threads. Default: the backend's."),
+    cuda: CudaFlag = None,
+    rebuild: RebuildFlag = None,
+    engines: EnginesFlag = None,
+    trust_engines: TrustFlag = False,
+    skip_self_test: SkipSelfTestFlag = False,
     confidence: bool = typer.Option(False, "--confidence", help="Also write the confidence."),
     probabilities: bool = typer.Option(
         False, "--probabilities", help="Also write one probability band per class."
@@ -38,38 +52,53 @@ def infer(
 
     Example: segx infer tiles/ --bundle bundles/lf-dlm-tiny-fp32.segx --confidence
     """
-    from runtime.backends import choose_backend
+    from contextlib import closing
+
     from runtime.bundle import open_bundle
     from runtime.maps import MapOptions
-    from runtime.model import open_model
+    from runtime.pipeline import check_scenes
     from runtime.pipeline import infer as map_scenes
+    from runtime.report import Clock
     from runtime.scene import find_scenes
-    from runtime.tally import Tally
 
     from .. import __version__
     from ..bundles import bundle_or_newest
     from ..console import chosen, done, progress, write_json
+    from ..models import open_and_say, tally_of
 
-    choice = choose_backend(backend.value)
-    tally = Tally(choice)
-    opened = open_bundle(bundle_or_newest(bundle))
-    scenes = find_scenes(source, satellite, needs_satellite=opened.card.satellite is not None)
-    model = open_model(
-        opened, choice, variant="probabilities" if probabilities else "classes", threads=threads
+    clock = Clock()
+    flags = RunFlags(
+        backend=backend,
+        threads=threads,
+        cuda=cuda,
+        rebuild=rebuild,
+        engines=engines,
+        trust_engines=trust_engines,
+        skip_self_test=skip_self_test,
     )
-    if not opened.manifest.verified:
-        chosen("bundle", "not verified", opened.manifest.verdict)
-    chosen("backend", f"{choice.name} on {choice.device}, {model.precision}", choice.reason)
-    _print_input(scenes)
+    request = flags.request(variant="probabilities" if probabilities else "classes")
     options = MapOptions(
         confidence=confidence,
         probabilities=probabilities,
         allow_toy=toy_ok,
         segx_version=__version__,
     )
-    with progress("tiles") as advance:
+    found = open_bundle(bundle_or_newest(bundle))
+    scenes = find_scenes(source, satellite, needs_satellite=found.card.satellite is not None)
+    check_scenes(scenes, found.card, options)
+    if not found.manifest.verified:
+        chosen("bundle", "not verified", found.manifest.verdict)
+    opened = open_and_say(found, request)
+    _print_input(scenes)
+    with closing(opened.model), progress("tiles") as advance:
         report = map_scenes(
-            scenes, opened.card, model, out, tally=tally, options=options, on_tile=advance
+            scenes,
+            found.card,
+            opened.model,
+            out,
+            tally=tally_of(opened, clock),
+            options=options,
+            on_tile=advance,
         )
     for path in {out / "report.json", json or out / "report.json"}:
         write_json(path, report)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -39,12 +40,21 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_fp16_keeps_accuracy_and_gain_and_maps_a_scene(work: Path) -> None:
+AHEAD = ("--engine", "tensorrt-rtx", "--compute-capability", "8.6", "--engines", "engines")
+
+
+def test_fp16_keeps_accuracy_and_gain_builds_and_maps_a_scene(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGX_CACHE", str(work / "cache"))
+    has_builder = find_spec("tensorrt_rtx") is not None
     segx(
         work,
         *("export", TOY, "--precision", "fp16", "--calibration", "flair2", "--eval", "flair2"),
         *("--calibration-samples", 12, "--gate-split", "val", "--out", "fp16.segx"),
+        *(AHEAD if has_builder else ()),
     )
+    assert len(list((work / "engines").glob("*.engine"))) == 4 * has_builder
     manifest = open_bundle(work / "fp16.segx").manifest
     assert manifest.verified, manifest.verdict
     gate = json.loads((work / "fp16.segx" / "gate.json").read_text())

@@ -1,8 +1,16 @@
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 
 import pytest
 
-from runtime.backends import BackendChoice, choose_backend, installed
+from runtime.backends import (
+    Backend,
+    BackendChoice,
+    PassedOver,
+    choose_backend,
+    installed,
+    open_session,
+)
 from runtime.errors import BackendError
 
 
@@ -24,6 +32,7 @@ def test_the_next_one_says_why_it_was_taken(monkeypatch: pytest.MonkeyPatch) -> 
     choice = choose_backend("auto")
     assert (choice.name, choice.device) == ("onnxruntime", "CPU")
     assert choice.reason == "openvino is not installed; first of those installed"
+    assert choice.passed_over == (PassedOver(name="openvino", reason="openvino is not installed"),)
 
 
 def test_the_one_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,3 +55,9 @@ def test_a_machine_without_any_is_told_what_to_install(monkeypatch: pytest.Monke
     without(monkeypatch, "openvino", "onnxruntime")
     with pytest.raises(BackendError, match=r"neither OpenVINO nor .*; run `pip install openvino`"):
         choose_backend()
+
+
+@pytest.mark.parametrize("backend", ["tensorrt", "tensorrt-rtx"])
+def test_parts_are_not_opened_one_by_one_with_tensorrt(backend: Backend) -> None:
+    with pytest.raises(ValueError, match=f"{backend} opens no single part"):
+        open_session(backend, Path("part.onnx"), None)  # type: ignore[arg-type]

@@ -1,19 +1,41 @@
 import dataclasses
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from runtime.backends import Backend, BackendChoice
-from runtime.bench import BenchPlan, _efficiency, bench
-from runtime.bundle import open_bundle
-from runtime.errors import DataError
+from runtime.backends import Backend, BackendChoice, PassedOver
+from runtime.bench import BenchPlan, BenchResult, _efficiency, bench
+from runtime.bundle import Bundle, open_bundle
+from runtime.errors import ConfigError, DataError
 from runtime.jsonfile import plain
+from runtime.ladder import Opened, RunRequest, open_best
+from runtime.model import TileModel, golden_feed
 from runtime.report import Latency, Report
+from runtime.selftest import SKIPPED, SelfTest
 
-PLAN = BenchPlan(warmup=1, repeats=3, threads=1)
+PLAN = BenchPlan(warmup=1, repeats=3)
+
+
+def timed(
+    bundle: Bundle,
+    plan: BenchPlan = PLAN,
+    *,
+    backend: Backend = "onnxruntime",
+    batch: int = 1,
+    self_test: bool = True,
+    **options: Any,
+) -> BenchResult:
+    request = RunRequest(backend=backend, threads=1, batch=batch, self_test=self_test)
+    opened = open_best(bundle, request)
+    try:
+        return bench(bundle, opened, plan, **options)
+    finally:
+        opened.model.close()
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
@@ -21,26 +43,27 @@ def test_a_bundle_is_timed_per_tile_per_part_and_end_to_end(
     backend: Backend, tiny_bundle: Path, tiny_scene: Path
 ) -> None:
     opened = open_bundle(tiny_bundle)
-    choice = BackendChoice(name=backend, reason="a test")
     steps: list[tuple[int, int]] = []
-    result = bench(
+    result = timed(
         opened,
-        choice,
-        PLAN,
+        backend=backend,
         scene=tiny_scene,
         on_step=lambda done, total: steps.append((done, total)),
     )
-    assert steps == [(i, 4) for i in range(1, 5)]
+    assert steps == [(i, 7) for i in range(1, 8)]
     assert (result.bundle, result.sha256) == ("tiny", opened.sha256)
     assert (result.backend, result.precision, result.verified) == (backend, "fp32", True)
+    assert (result.device, result.device_ms, result.batch) == ("CPU", None, 1)
     assert result.golden_agreement == 1.0
     assert list(result.part_ms) == ["aerial", "satellite", "fusion"]
     assert sum(result.part_ms.values()) <= result.latency_ms.mean
-    assert result.tiles_per_s == pytest.approx(1e3 / result.latency_ms.mean)
+    assert result.tiles_per_s > 0
     assert result.mpx_per_s == pytest.approx(result.tiles_per_s * 64 * 64 / 1e6)
     assert result.load_s > 0
-    assert result.first_tile_s > 0
+    assert result.first_tile_s == result.self_test.seconds
+    assert result.self_test.agreement == 1.0
     assert result.end_to_end is not None
+    assert result.end_to_end.self_test == result.self_test
     assert result.end_to_end.pixels == 150 * 203
     assert result.efficiency is not None
     assert 0 < result.efficiency < 1.5
@@ -49,8 +72,7 @@ def test_a_bundle_is_timed_per_tile_per_part_and_end_to_end(
 
 
 def test_a_bundle_can_be_timed_without_a_scene(tiny_bundle: Path) -> None:
-    choice = BackendChoice(name="onnxruntime", reason="a test")
-    result = bench(open_bundle(tiny_bundle), choice, PLAN)
+    result = timed(open_bundle(tiny_bundle))
     assert (result.end_to_end, result.efficiency, result.accuracy) == (None, None, None)
 
 
@@ -64,8 +86,10 @@ def test_the_golden_tile_tells_of_a_model_that_computes_something_else(
     classes[:, :16] = (classes[:, :16] + 1) % 13
     opened = open_bundle(folder)
     np.savez(folder / "golden.npz", **golden)
-    result = bench(opened, BackendChoice(name="onnxruntime", reason="a test"), PLAN)
+    result = timed(opened, self_test=False)
     assert result.golden_agreement == 0.75
+    assert result.self_test == SKIPPED
+    assert result.first_tile_s > 0
 
 
 def test_a_scene_that_does_not_fit_is_refused(
@@ -73,15 +97,73 @@ def test_a_scene_that_does_not_fit_is_refused(
 ) -> None:
     image = np.zeros((3, 9, 9), dtype=np.uint8)
     write_aerial(tmp_path / "aerial.tif", image, bands=())
-    choice = BackendChoice(name="onnxruntime", reason="a test")
     with pytest.raises(DataError, match="sentinel2 is not there"):
-        bench(open_bundle(tiny_bundle), choice, PLAN, scene=tmp_path)
+        timed(open_bundle(tiny_bundle), scene=tmp_path)
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_a_batch_of_the_golden_tile_is_timed(tiny_bundle: Path, backend: Backend) -> None:
+    plan = BenchPlan(warmup=0, repeats=2)
+    result = timed(open_bundle(tiny_bundle), plan, backend=backend, batch=3)
+    assert (result.batch, result.golden_agreement) == (3, 1.0)
+    assert result.mpx_per_s == pytest.approx(result.tiles_per_s * 64 * 64 / 1e6)
+
+
+def test_a_scene_is_not_mapped_in_batches(tiny_bundle: Path, tiny_scene: Path) -> None:
+    with pytest.raises(ConfigError, match=r"a batch of 2 and a scene; expected one .*; leave out"):
+        timed(open_bundle(tiny_bundle), batch=2, scene=tiny_scene)
 
 
 @pytest.mark.parametrize(("warmup", "repeats"), [(-1, 1), (0, 0)])
 def test_a_plan_that_measures_nothing_is_refused(warmup: int, repeats: int) -> None:
     with pytest.raises(ValueError, match="expected >= 1, 0"):
         BenchPlan(warmup=warmup, repeats=repeats)
+
+
+@dataclasses.dataclass
+class OnDevice(TileModel):
+    """A model that says what it did on a device: 2 ms up, 5 ms of work and 1 ms down per run.
+
+    Many runs in a row take no time here, so that it shows where they are counted.
+    """
+
+    def run(self, feed: Any) -> Any:
+        for name, took in {"upload": 2.0, "fusion": 5.0, "download": 1.0}.items():
+            self.stage_ms[name] = self.stage_ms.get(name, 0.0) + took
+        time.sleep(0.02)
+        return super().run(feed)
+
+    def run_many(self, feeds: Any) -> Any:
+        return (super(OnDevice, self).run(feed) for feed in feeds)
+
+
+def test_what_a_device_does_is_told_apart_and_calls_in_a_row_are_its_throughput(
+    tiny_bundle: Path, tiny_scene: Path
+) -> None:
+    bundle = open_bundle(tiny_bundle)
+    plain_model = open_best(bundle, RunRequest(backend="onnxruntime", threads=1)).model
+    assert isinstance(plain_model, TileModel)
+    model = OnDevice(parts=plain_model.parts, sessions=plain_model.sessions)
+    model.run(golden_feed(bundle)[0])  # such as a self-test
+    choice = BackendChoice(
+        name="tensorrt-rtx",
+        reason="a test",
+        device="Ada (8.9)",
+        passed_over=(PassedOver(name="tensorrt", reason="tensorrt is not installed"),),
+    )
+    opened = Opened(model, choice, SelfTest(agreement=1.0, seconds=0.25), 1.5)
+    result = bench(bundle, opened, PLAN, scene=tiny_scene)
+    each = {"upload": 2.0, "fusion": 5.0, "download": 1.0}
+    assert result.device_ms == pytest.approx(each)
+    assert (result.load_s, result.first_tile_s, result.device) == (1.5, 0.25, "Ada (8.9)")
+    assert result.latency_ms.mean > 20
+    assert 1e3 / result.tiles_per_s < 20
+    assert result.passed_over == {"tensorrt": "tensorrt is not installed"}
+    report = result.end_to_end
+    assert report is not None
+    assert report.device_ms == pytest.approx(each)
+    assert report.passed_over == result.passed_over
+    assert (report.backend, report.device) == ("tensorrt-rtx", "Ada (8.9)")
 
 
 def report(*, tiles: int, tile_ms: float, wall_s: float, cold_start_s: float) -> Report:

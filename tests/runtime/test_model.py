@@ -9,7 +9,7 @@ import pytest
 from runtime.backends import Backend, BackendChoice
 from runtime.bundle import Bundle, open_bundle
 from runtime.errors import BundleError, FeedError
-from runtime.model import golden_feed, make_feed, open_model
+from runtime.model import golden_feed, make_feed, open_model, repeated
 from runtime.satellite import SatelliteInput
 
 
@@ -53,6 +53,56 @@ def test_a_model_of_one_input_takes_the_aerial_image_alone(
     assert set(feed) == {"aerial"}
     assert not model.takes_satellite
     np.testing.assert_array_equal(model.run(feed)["classes"], expected["classes"])
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_the_inputs_of_the_whole_model_are_those_that_no_part_gives(
+    opened: Bundle, backend: Backend
+) -> None:
+    model = open_model(opened, choice(backend), threads=1, batch=2)
+    assert {spec.name: (spec.dtype, spec.shape) for spec in model.inputs} == {
+        "aerial": ("uint8", (2, 5, 64, 64)),
+        "satellite": ("float32", (2, 12, 10, 8, 8)),
+        "date_mask": ("float32", (2, 12)),
+        "days": ("float32", (2, 12)),
+    }
+    assert model.stage_ms == {}
+    model.close()
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_many_feeds_come_out_in_order_and_as_each_alone(opened: Bundle, backend: Backend) -> None:
+    model = open_model(opened, choice(backend), threads=1)
+    feed, _ = golden_feed(opened)
+    feeds = [{**feed, "aerial": np.roll(feed["aerial"], shift, axis=3)} for shift in (0, 8, 16)]
+    alone = [model.run(item)["classes"].copy() for item in feeds]
+    together = [results["classes"].copy() for results in model.run_many(iter(feeds))]
+    np.testing.assert_array_equal(together, alone)
+    assert not np.array_equal(alone[0], alone[1])
+    assert list(model.run_many([])) == []
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_what_is_traced_may_be_kept(opened: Bundle, backend: Backend) -> None:
+    model = open_model(opened, choice(backend), threads=1)
+    feed, expected = golden_feed(opened)
+    kept = model.trace(feed)
+    model.run({**feed, "aerial": feed["aerial"][..., ::-1].copy()})
+    assert set(kept) == {"aerial_logits", "satellite_logits", "classes", "confidence"}
+    for name, array in kept.items():
+        np.testing.assert_allclose(
+            array.astype(np.float64), expected[name], rtol=1e-5, atol=1e-5, err_msg=name
+        )
+
+
+def test_a_tile_is_repeated_for_a_batch() -> None:
+    tile = {"aerial": np.arange(6).reshape(1, 2, 3), "days": np.arange(4.0)[None]}
+    made = repeated(tile, 3)
+    assert {name: array.shape for name, array in made.items()} == {
+        "aerial": (3, 2, 3),
+        "days": (3, 4),
+    }
+    np.testing.assert_array_equal(made["aerial"][2], tile["aerial"][0])
 
 
 def test_several_precisions_are_all_named(opened: Bundle) -> None:
@@ -104,11 +154,16 @@ def test_a_golden_tile_that_cannot_be_read_is_named(
         golden_feed(dataclasses.replace(opened, path=folder))
 
 
-def test_a_golden_tile_without_classes_is_refused(opened: Bundle, tmp_path: Path) -> None:
+@pytest.mark.parametrize("lacking", ["input.aerial", "output.classes", "output.confidence"])
+def test_a_golden_tile_that_lacks_something_is_refused(
+    opened: Bundle, tmp_path: Path, lacking: str
+) -> None:
     folder = tmp_path / "other.segx"
     shutil.copytree(opened.path, folder)
-    np.savez(folder / "golden.npz", **{"input.aerial": np.zeros(1)})  # type: ignore[arg-type]
+    with np.load(folder / "golden.npz") as arrays:
+        kept = {name: array for name, array in arrays.items() if name != lacking}
+    np.savez(folder / "golden.npz", **kept)
     with pytest.raises(
-        BundleError, match=r"holds aerial; expected input\.aerial and output\.classes"
+        BundleError, match=r"holds .*; expected input\.aerial, output\.classes and output\.conf"
     ):
         golden_feed(dataclasses.replace(opened, path=folder))

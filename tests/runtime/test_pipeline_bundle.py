@@ -1,5 +1,6 @@
 """Tiled inference with a real bundle, on both backends."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import rasterio
 from numpy.typing import NDArray
 
-from runtime.backends import Backend, BackendChoice
+from runtime.backends import Backend, BackendChoice, PassedOver
 from runtime.bundle import Bundle, open_bundle
 from runtime.jsonfile import plain
 from runtime.maps import MapOptions, tile_maps
@@ -17,6 +18,7 @@ from runtime.model import open_model
 from runtime.pipeline import infer
 from runtime.raster import RasterReader, read_reflected
 from runtime.scene import Scene, find_scenes
+from runtime.selftest import self_test
 from runtime.tally import Tally
 from runtime.tiler import TilePlan
 
@@ -169,6 +171,9 @@ KEYS = {
     "satellite": {"dates_total", "dates_used", "encoder_runs", "policy"},
     "outputs": None,
     "drift": None,
+    "passed_over": {"tensorrt"},
+    "self_test": {"skipped", "agreement", "decided", "confidence_difference", "seconds"},
+    "device_ms": None,
 }
 
 
@@ -177,11 +182,17 @@ def test_the_report_holds_what_the_contract_says(
 ) -> None:
     opened = open_bundle(tiny_bundle)
     seen: list[tuple[int, int]] = []
-    tally = Tally(CHOICE)
+    passed = PassedOver(name="tensorrt", reason="no NVIDIA driver")
+    model = open_model(opened, CHOICE, threads=1)
+    tally = Tally(
+        dataclasses.replace(CHOICE, passed_over=(passed,)),
+        self_test=self_test(model, opened, "onnxruntime"),
+        timed=model,
+    )
     report = infer(
         find_scenes(tiny_scene, None, needs_satellite=True),
         opened.card,
-        open_model(opened, CHOICE, threads=1),
+        model,
         tmp_path,
         tally=tally,
         options=MapOptions(segx_version="1.2"),
@@ -202,6 +213,10 @@ def test_the_report_holds_what_the_contract_says(
     assert content["satellite"]["dates_total"] == 4
     assert content["satellite"]["encoder_runs"] == tiles
     assert content["drift"] is None  # the bundle has no ranges of its inputs
+    assert content["passed_over"] == {"tensorrt": "no NVIDIA driver"}
+    assert content["self_test"]["agreement"] == 1.0
+    assert content["self_test"]["skipped"] is False
+    assert content["device_ms"] is None
     mean = content["latency_ms"]["mean"]
     assert mean * tiles / 1e3 == pytest.approx(content["stages_s"]["infer"])
     assert content["mpx_per_s"] == pytest.approx(150 * 203 / content["wall_s"] / 1e6)

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.backends import BackendChoice
+from runtime.bundle import open_bundle
 from runtime.errors import DataError
 from runtime.jsonfile import plain, write_json, write_text
 from runtime.report import Clock, latency, peak_rss_mib
-from runtime.tally import Tally
+from runtime.tally import Tally, mean_added
 
 
 def test_a_clock_adds_up_the_time_of_each_stage(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,6 +80,19 @@ def test_the_cold_start_ends_with_the_first_tile(monkeypatch: pytest.MonkeyPatch
     assert tally.cold_start_s == 3.5
     assert tally.tile_seconds == [3.0, 1.0]
     assert tally.tiles == 2
+
+
+def test_what_was_added_is_divided_among_the_runs() -> None:
+    before, after = {"upload": 10.0}, {"upload": 16.0, "fusion": 9.0}
+    assert mean_added(before, after, 3) == {"upload": 2.0, "fusion": 3.0}
+    assert mean_added({}, {}, 3) is None
+    assert mean_added({}, after, 0) == after
+
+
+def test_what_pytorch_runs_has_no_backend(tiny_bundle: Path) -> None:
+    report = Tally(None).report(open_bundle(tiny_bundle).card, "fp32", "1.2")
+    assert (report.backend, report.device) == ("pytorch", "chosen by PyTorch")
+    assert (report.passed_over, report.self_test, report.device_ms) == ({}, None, None)
 
 
 def test_json_holds_numbers_text_and_null(tmp_path: Path) -> None:

@@ -1,11 +1,20 @@
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 Write = Callable[..., Path]
 Run = Callable[..., Any]
 SHORT = ("--warmup", 1, "--repeats", 2, "--threads", 1)
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Print the same with and without a GPU."""
+    monkeypatch.setattr("runtime.usable.has_nvidia_driver", lambda: False)
 
 
 def test_bundles_are_timed_side_by_side(
@@ -53,5 +62,52 @@ def test_a_scene_that_is_not_there_is_one_line(segx: Run, tiny_bundle: Path) -> 
     assert "nowhere is not there" in result.err
 
 
-def test_no_repeats_are_wrong_use(segx: Run, tiny_bundle: Path) -> None:
-    assert segx("bench", tiny_bundle, "--repeats", 0).code == 2
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--repeats", 0),
+        ("--batch", 0),
+        ("--batch", 2, "--scene", "."),
+        ("--rebuild", "never", "--backend", "openvino"),
+    ],
+    ids=str,
+)
+def test_wrong_use_exits_2(segx: Run, tiny_bundle: Path, arguments: tuple[Any, ...]) -> None:
+    result = segx("bench", tiny_bundle, *arguments)
+    assert result.code == 2
+    assert arguments[0] in result.err
+
+
+def test_a_batch_is_timed_without_a_scene(segx: Run, tiny_bundle: Path, tmp_path: Path) -> None:
+    result = segx("bench", tiny_bundle, "--batch", 3, "--json", "b.json", *SHORT)
+    assert result.code == 0, result.err
+    assert "one call, all parts" in result.out
+    assert "tiles per call: 3" in result.out
+    (found,) = json.loads((tmp_path / "b.json").read_text())["results"]
+    assert (found["batch"], found["end_to_end"]) == (3, None)
+
+
+def test_a_skipped_self_test_is_stamped(segx: Run, tiny_bundle: Path, tmp_path: Path) -> None:
+    arguments = ("--batch", 2, "--skip-self-test", "--json", "b.json", *SHORT)
+    result = segx("bench", tiny_bundle, *arguments)
+    assert "self-test: skipped (asked for)" in result.out
+    (found,) = json.loads((tmp_path / "b.json").read_text())["results"]
+    assert found["self_test"]["skipped"] is True
+
+
+def test_what_the_gpu_did_has_a_table_of_its_own(
+    segx: Run, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runtime import bench
+
+    def on_gpu(*args: Any, **options: Any) -> Any:
+        each = {"upload": 1.0, "fusion": 2.0, "download": 0.5}
+        return dataclasses.replace(real(*args, **options), device_ms=each)
+
+    real = bench.bench
+    monkeypatch.setattr(bench, "bench", on_gpu)
+    result = segx("bench", tiny_bundle, "--batch", 2, *SHORT)
+    lines = result.out.splitlines()
+    place = lines.index("on the GPU, mean ms")
+    assert lines[place + 1].split() == ["bundle", "upload", "fusion", "download"]
+    assert lines[place + 3].split() == ["tiny", "1.00", "2.00", "0.50"]

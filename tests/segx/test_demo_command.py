@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import rasterio
 
 from runtime.bundle import open_bundle
@@ -15,6 +16,12 @@ from segx.sample import write_scene
 Segx = Callable[..., Any]
 
 MAX_MIB = 5.0
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Print the same with and without a GPU."""
+    monkeypatch.setattr("runtime.usable.has_nvidia_driver", lambda: False)
 
 
 def test_the_toy_is_small_verified_and_says_that_it_is_a_toy() -> None:

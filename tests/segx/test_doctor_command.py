@@ -5,14 +5,17 @@ from typing import Any
 
 import pytest
 
-from runtime.doctor import BackendFinding, Findings
+from runtime.backend_findings import BackendFinding
+from runtime.doctor import Findings
+from runtime.nvidia import Nvidia
+from runtime.traps import Trap
 
 Run = Callable[..., Any]
 
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine with one backend and one extra."""
+    """A machine with one backend, one extra and one trap."""
     findings = Findings(
         machine={"system": "Linux", "processor threads": "2"},
         backends=(
@@ -20,6 +23,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
             BackendFinding(name="onnxruntime", usable=False, version=None, note="not installed"),
         ),
         writes={"segx infer": "maps/"},
+        nvidia=Nvidia(gpus=(), driver=None, cuda=None, problem="no NVIDIA driver"),
+        jetson=None,
+        traps=(Trap(found="Orin without TensorRT", remedy="install it with JetPack"),),
     )
     monkeypatch.setattr("runtime.doctor.examine", lambda: findings)
     monkeypatch.setattr("segx.extras.is_installed", lambda extra: extra == "ort")
@@ -40,5 +46,5 @@ def test_this_machine_can_be_looked_at(segx: Run) -> None:
     assert result.code == 0
     assert result.complaints == []
     assert result.out.splitlines()[-1] == "next: segx demo"
-    for name in ("openvino", "onnxruntime", "GDAL", "segx infer"):
+    for name in ("tensorrt-rtx", "openvino", "onnxruntime", "GDAL", "segx infer", "GPU"):
         assert name in result.out

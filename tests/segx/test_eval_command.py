@@ -12,6 +12,12 @@ Write = Callable[..., Path]
 Run = Callable[..., Any]
 
 
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Print the same with and without a GPU."""
+    monkeypatch.setattr("runtime.usable.has_nvidia_driver", lambda: False)
+
+
 def test_a_bundle_is_measured_on_a_scene(
     segx: Run, tiny_scene: Path, tiny_bundle: Path, transcript: Run, tmp_path: Path
 ) -> None:
@@ -39,6 +45,39 @@ def test_both_backends_measure_the_same(
         segx("eval", tiny_bundle, tiny_scene, "--backend", backend, "--json", f"{backend}.json")
         found.append(json.loads((tmp_path / f"{backend}.json").read_text())["results"]["scene"])
     assert found[0]["scores"]["accuracy"] == pytest.approx(found[1]["scores"]["accuracy"], abs=1e-4)
+
+
+def test_how_it_was_run_is_part_of_the_scores(
+    segx: Run, tiny_scene: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    segx("eval", tiny_bundle, tiny_scene, "--json", "e.json")
+    ran = json.loads((tmp_path / "e.json").read_text())["execution"]
+    assert (ran["backend"], ran["device"], ran["precision"]) == ("openvino", "CPU", "fp32")
+    assert ran["passed_over"]["tensorrt"] == "no NVIDIA driver"
+    assert ran["self_test"]["agreement"] == 1.0
+    result = segx("eval", tiny_bundle, tiny_scene, "--skip-self-test", "--json", "s.json")
+    assert "self-test: skipped (asked for)" in result.out
+    skipped = json.loads((tmp_path / "s.json").read_text())["execution"]["self_test"]
+    assert skipped["skipped"] is True
+
+
+@pytest.mark.parametrize("option", [("--backend", "openvino"), ("--skip-self-test",)], ids=str)
+def test_a_checkpoint_takes_no_options_of_bundles(
+    segx: Run, tiny_scene: Path, tmp_path: Path, option: tuple[str, ...]
+) -> None:
+    (tmp_path / "run").mkdir()
+    result = segx("eval", "run", tiny_scene, *option)
+    assert result.code == 1
+    (line,) = result.complaints
+    assert f"run is a checkpoint, which PyTorch runs, and {option[0]} was given; " in line
+
+
+def test_options_that_say_nothing_to_the_backend_are_wrong_use(
+    segx: Run, tiny_scene: Path, tiny_bundle: Path
+) -> None:
+    result = segx("eval", tiny_bundle, tiny_scene, "--backend", "openvino", "--cuda", "pycuda")
+    assert result.code == 2
+    assert "--cuda" in result.err
 
 
 def test_without_a_file_the_last_line_says_what_to_run_next(

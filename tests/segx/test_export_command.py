@@ -9,7 +9,9 @@ import torch
 from typer.testing import CliRunner, Result
 
 import exporter.convert
+import exporter.engines
 import exporter.export
+import exporter.merge
 from calibration.pairs import PairCheck
 from calibration.record import Basis, Record
 from calibration.selection import Coverage, Selection
@@ -63,6 +65,12 @@ def flair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_flair2(
         tmp_path_factory.mktemp("data") / "flair2", seed=1, areas=2, patches_per_side=1
     )
+
+
+@pytest.fixture(autouse=True)
+def _without_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporter.engines, "has_nvidia_driver", lambda: False)
+    monkeypatch.setenv("SEGX_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -370,8 +378,3 @@ def test_what_only_conversions_have_is_wrong_usage_in_fp32(
         assert result.exit_code == 2
         assert "is for --precision fp16 and int8" in result.output
     assert calls == []
-
-
-def test_a_bundle_has_fp32_already(tiny_bundle: Path) -> None:
-    result = invoke(tiny_bundle)
-    assert "is a bundle; expected a checkpoint folder" in str(result.exception)

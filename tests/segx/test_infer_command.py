@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -10,9 +11,17 @@ import rasterio
 import rasterio.shutil
 from affine import Affine
 
+from runtime.errors import BackendError
+
 Write = Callable[..., Path]
 Run = Callable[..., Any]
 Break = Callable[[Path, Path], None]
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Print the same with and without a GPU."""
+    monkeypatch.setattr("runtime.usable.has_nvidia_driver", lambda: False)
 
 
 @pytest.fixture
@@ -42,6 +51,84 @@ def test_a_scene_becomes_a_map_and_a_report(
     report = json.loads((tmp_path / "maps" / "report.json").read_text())
     assert report["outputs"] == ["maps/aerial_landcover.tif"]
     assert report["segx_version"]
+    reason = "no NVIDIA driver"
+    assert report["passed_over"] == dict.fromkeys(
+        ("tensorrt", "tensorrt-rtx", "onnxruntime-cuda"), reason
+    )
+    assert report["self_test"]["agreement"] == 1.0
+    assert report["self_test"]["skipped"] is False
+    assert report["device_ms"] is None
+
+
+def test_a_skipped_self_test_is_printed_and_stamped(
+    segx: Run, scene: Path, bundle: Path, tmp_path: Path
+) -> None:
+    spoil_golden(bundle)
+    refused = segx("infer", scene, "--bundle", bundle, "--backend", "openvino")
+    assert refused.code == 1
+    (line,) = refused.complaints
+    assert line.startswith("segx: tiny with openvino gives the expected class on ")
+    assert "--skip-self-test" in line
+    assert files(tmp_path / "maps") == []
+    result = segx("infer", scene, "--bundle", bundle, "--skip-self-test")
+    assert result.code == 0, result.err
+    assert "self-test: skipped (asked for)" in result.out
+    report = json.loads((tmp_path / "maps" / "report.json").read_text())
+    assert report["self_test"]["skipped"] is True
+    assert report["self_test"]["agreement"] is None
+
+
+def spoil_golden(bundle: Path) -> None:
+    """Let the bundle expect other classes, as if it were another model's."""
+    with np.load(bundle / "golden.npz") as arrays:
+        golden = dict(arrays)
+    golden["output.classes"] = (golden["output.classes"] + 1) % 13
+    np.savez(bundle / "golden.npz", **golden)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    digest = hashlib.sha256((bundle / "golden.npz").read_bytes()).hexdigest()
+    manifest["files"]["golden.npz"] = digest
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_reasons_that_differ_are_printed_one_per_line(
+    segx: Run, scene: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def usable(name: str, cuda: str, **rest: object) -> str:
+        if name == "onnxruntime":
+            return "CPU"
+        what = "the driver" if "tensorrt" in name else "a library"
+        raise BackendError(f"{what} is missing; expected it; get it")
+
+    monkeypatch.setattr("runtime.ladder.require_usable", usable)
+    result = segx("infer", scene, "--bundle", bundle)
+    assert result.code == 0, result.err
+    assert result.out.splitlines()[:3] == [
+        "backend: onnxruntime on CPU, fp32 (the best that can be used)",
+        "passed over: tensorrt, tensorrt-rtx: the driver is missing",
+        "passed over: onnxruntime-cuda, openvino: a library is missing",
+    ]
+
+
+def test_the_building_of_engines_is_shown(
+    segx: Run, scene: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runtime import ladder
+
+    def slow(opened: Any, request: Any, watch: Any) -> Any:
+        watch.note("no engine for this GPU yet")
+        watch.on_progress(1, 2, "aerial")
+        watch.on_progress(2, 2, "fusion")
+        return real(opened, request, watch)
+
+    real = ladder.open_best
+    monkeypatch.setattr(ladder, "open_best", slow)
+    result = segx("infer", scene, "--bundle", bundle)
+    assert result.code == 0, result.err
+    assert result.out.splitlines()[0] == "engines: no engine for this GPU yet"
+    assert [line.partition(",")[0] for line in result.err.splitlines()[:2]] == [
+        "engines: 1/2",
+        "engines: 2/2",
+    ]
 
 
 def test_every_output_can_be_asked_for(
@@ -266,7 +353,33 @@ def test_a_bad_input_is_one_line_and_leaves_no_map(
     assert files(tmp_path / "out") == []
 
 
-WRONG = (["--backend", "abacus"], ["--threads", "0"], ["--zenith"], ["--out"])
+def test_engines_where_none_can_run_are_refused_and_not_ignored(
+    segx: Run, scene: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.usable.has_nvidia_driver", lambda: False)
+    result = segx("infer", scene, "--bundle", bundle, "--engines", "usb", "--trust-engines")
+    assert result.code == 1
+    (line,) = result.complaints
+    assert line.startswith("segx: the engines of usb cannot be run (tensorrt: no NVIDIA driver")
+    assert line.endswith("see `segx doctor`, or leave --engines out")
+    assert segx("infer", scene, "--bundle", bundle, "--rebuild", "never").code == 0
+
+
+WRONG = (
+    ["--backend", "abacus"],
+    ["--threads", "0"],
+    ["--zenith"],
+    ["--out"],
+    ["--cuda", "torch"],
+    ["--rebuild", "always"],
+    # Options that say nothing to the backend that is named.
+    ["--rebuild", "never", "--backend", "openvino"],
+    ["--engines", ".", "--backend", "onnxruntime"],
+    ["--trust-engines", "--backend", "onnxruntime-cuda"],
+    ["--cuda", "pycuda", "--backend", "openvino"],
+    ["--threads", "1", "--backend", "tensorrt"],
+    ["--threads", "1", "--backend", "tensorrt-rtx"],
+)
 
 
 @pytest.mark.parametrize("arguments", WRONG, ids=" ".join)

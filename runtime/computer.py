@@ -1,0 +1,46 @@
+"""Facts of this computer that every backend shares: processor, memory, disk, GDAL."""
+
+import os
+import platform
+import shutil
+from pathlib import Path
+
+
+def describe_computer() -> dict[str, str]:
+    """Describe it in words, by what is described."""
+    return {
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "processor": _processor(),
+        "processor threads": str(_threads()),
+        "memory": f"{_memory_gib():.1f} GiB" if _memory_gib() else "not known",
+        "free disk here": f"{shutil.disk_usage(Path.cwd()).free / 2**30:.1f} GiB",
+        "GDAL": _gdal(),
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _threads() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _memory_gib() -> float:
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    return 0.0
+
+
+def _gdal() -> str:
+    import rasterio
+
+    return f"{rasterio.__gdal_version__} (rasterio {rasterio.__version__})"

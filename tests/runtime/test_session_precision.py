@@ -1,0 +1,190 @@
+"""Sessions compute in the precision that they name: OpenVINO's, and INT8 on every CPU backend."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from runtime.backends import Backend, open_session
+from runtime.bundle import Bundle, open_bundle
+from runtime.errors import BundleError
+from runtime.manifest import PartSpec, Precision, TensorSpec
+from runtime.openvino_session import OpenVinoSession
+
+
+@pytest.fixture(scope="module")
+def opened(tiny_bundle: Path) -> Bundle:
+    return open_bundle(tiny_bundle)
+
+
+@pytest.mark.parametrize(
+    ("precision", "has_bf16", "executed", "hint"),
+    [
+        ("fp32", True, "fp32", "f32"),
+        ("fp32", False, "fp32", "f32"),
+        ("fp16", True, "bf16", "bf16"),
+        ("fp16", False, "fp32", "f32"),
+        ("int8", True, "int8+bf16", "bf16"),
+        ("int8", False, "int8+fp32", "f32"),
+    ],
+)
+def test_what_a_cpu_computes_in_follows_from_the_bundle_and_the_cpu(
+    precision: Any,
+    has_bf16: bool,
+    executed: str,
+    hint: str,
+    opened: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: dict[str, str] = {}
+
+    def compiled(core: Any, model: Any, device: str, config: dict[str, str]) -> Any:
+        asked.update(config)
+        return compile_model(core, model, device, {**config, "INFERENCE_PRECISION_HINT": "f32"})
+
+    import openvino
+
+    compile_model = openvino.Core.compile_model
+    monkeypatch.setattr(openvino.Core, "compile_model", compiled)
+    monkeypatch.setattr("runtime.openvino_session._has_bf16", lambda core: has_bf16)
+    part = dataclasses.replace(opened.manifest.parts[0], precision=precision)
+    session = open_session("openvino", opened.file(part), part, threads=1)
+    assert session.precision == executed
+    assert asked["INFERENCE_PRECISION_HINT"] == hint
+    assert asked["INFERENCE_NUM_THREADS"] == "1"
+
+
+@pytest.mark.parametrize("asked", ["fp32", "fp16"])
+def test_openvino_really_computes_in_the_precision_that_it_names(
+    opened: Bundle, asked: Any
+) -> None:
+    part = dataclasses.replace(opened.manifest.parts[0], precision=asked)
+    session = OpenVinoSession(opened.file(part), part, batch=1, threads=1)
+    assert set(session.computed()) == {session.precision}
+    assert sum(session.computed().values()) > 0
+    assert asked == "fp16" or session.precision == "fp32"
+    session.require_executed()
+
+
+SHAPE = (1, 8, 12, 10)
+QUANTIZED = """
+<ir_version: 10, opset_import: ["" : 20]>
+made (float[N,8,12,10] x) => (float[N,8,12,10] out) {
+    half = Cast <to = 10> (x)
+    xq = QuantizeLinear (half, sx, zero)
+    xd = DequantizeLinear (xq, sx, zero)
+    w1d = DequantizeLinear <axis = 0> (w1, sw, zeros)
+    first = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (xd, w1d, b1)
+    positive = Relu (first)
+    rq = QuantizeLinear (positive, sr, zero)
+    rd = DequantizeLinear (rq, sr, zero)
+    w2d = DequantizeLinear <axis = 0> (w2, sw, zeros)
+    second = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (rd, w2d, b2)
+    out = Cast <to = 1> (second)
+}
+"""
+
+
+def quantized_weights() -> dict[str, NDArray[Any]]:
+    rng = np.random.default_rng(4)
+    found: dict[str, NDArray[Any]] = {
+        # The biases over the product of the scales lie beyond FP16.
+        "b1": rng.uniform(4, 8, 8).astype(np.float16),
+        "b2": rng.uniform(4, 8, 8).astype(np.float16),
+        "sw": rng.uniform(5e-4, 1e-3, 8).astype(np.float16),
+        "zeros": np.zeros(8, dtype=np.int8),
+        # Of 7 bits: processors without VNNI add two products in 16 bits, where larger saturate.
+        "w1": rng.integers(-63, 64, (8, 8, 3, 3), dtype=np.int8),
+        "w2": rng.integers(-63, 64, (8, 8, 3, 3), dtype=np.int8),
+    }
+    scalars = {"sx": np.float16(0.03), "sr": np.float16(0.08), "zero": np.int8(0)}
+    return {**found, **{name: np.asarray(value) for name, value in scalars.items()}}
+
+
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A graph with INT8 weights, and scales and biases in FP16."""
+    model = onnx.parser.parse_model(QUANTIZED)
+    for name, values in quantized_weights().items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+    path = tmp_path_factory.mktemp("int8") / "made.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def quantized_part(precision: Precision = "int8") -> PartSpec:
+    shape = ("N", *SHAPE[1:])
+    return PartSpec(
+        name="made",
+        role="aerial",
+        file="made.onnx",
+        precision=precision,
+        inputs=(TensorSpec(name="x", dtype="float32", shape=shape),),
+        outputs=(TensorSpec(name="out", dtype="float32", shape=shape),),
+    )
+
+
+def rounded(values: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
+    clipped: NDArray[np.float64] = np.clip(np.rint(values / scale), -128, 127) * scale
+    return clipped
+
+
+def convolved(
+    x: NDArray[np.float64], weight: NDArray[np.float64], bias: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
+    summed: NDArray[np.float64] = np.einsum("nchwij,kcij->nkhw", windows, weight)
+    return summed + bias.reshape(1, -1, 1, 1)
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_int8_beside_fp16_gives_the_numbers_that_the_graph_says(
+    quantized: Path, backend: Backend
+) -> None:
+    w = {name: values.astype(np.float64) for name, values in quantized_weights().items()}
+    x = np.random.default_rng(6).normal(size=SHAPE).astype(np.float32)
+    weights = [w[name] * w["sw"].reshape(8, 1, 1, 1) for name in ("w1", "w2")]
+    first = convolved(rounded(x.astype(np.float16), float(w["sx"])), weights[0], w["b1"])
+    second = rounded(np.maximum(first, 0), float(w["sr"]))
+    expected = convolved(second, weights[1], w["b2"])
+    session = open_session(backend, quantized, quantized_part(), threads=1)
+    found = session.run({"x": x})["out"]
+    # A number that lies between two steps may be rounded to the other one.
+    assert np.abs(found - expected).mean() < 0.02
+    assert np.abs(found - expected).max() < 0.1
+    assert np.abs(expected).max() > 5
+
+
+def test_what_is_executed_is_named_honestly(quantized: Path) -> None:
+    session = OpenVinoSession(quantized, quantized_part(), batch=1, threads=1)
+    assert session.precision in ("int8+bf16", "int8+fp32")
+    assert session.computed() == {"int8": 2}
+    session.require_executed()
+    other = open_session("onnxruntime", quantized, quantized_part(), threads=1)
+    assert other.precision == "fp32"
+
+
+def test_a_part_that_is_not_run_in_int8_is_refused(opened: Bundle) -> None:
+    part = dataclasses.replace(opened.manifest.parts[0], precision="int8")
+    session = OpenVinoSession(opened.file(part), part, batch=1, threads=1)
+    layers = r"runs with \d+ in (bf16|fp32) \(layers with weights\); expected int8"
+    with pytest.raises(BundleError, match=layers):
+        session.require_executed()
+
+
+def test_a_part_in_fp32_that_is_run_in_anything_else_is_refused(quantized: Path) -> None:
+    session = OpenVinoSession(quantized, quantized_part("fp32"), batch=1, threads=1)
+    with pytest.raises(BundleError, match=r"runs with 2 in int8 .*; expected fp32"):
+        session.require_executed()
+
+
+def test_a_part_without_weights_passes(opened: Bundle) -> None:
+    part = dataclasses.replace(opened.manifest.parts[-1], precision="int8")
+    session = OpenVinoSession(opened.file(part), part, batch=1, threads=1)
+    assert session.computed() == {}
+    session.require_executed()
