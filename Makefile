@@ -22,8 +22,10 @@ STEPS ?= 120
 .PHONY: demo test check matrix clean venv
 .DELETE_ON_ERROR:
 
+# Whole files go to one of two processes, so that what a file prepares is prepared once; one thread
+# each, as two cores have no more to give.
 test: check
-	$(BIN)/pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -188,10 +188,14 @@ def golden_feed(bundle: Bundle) -> tuple[dict[str, NDArray[Any]], dict[str, NDAr
             f"{path} cannot be read ({brief(error)}); expected the bundle's golden tile; copy or "
             "export the bundle again"
         ) from error
-    if "aerial" not in feed or not {"classes", "confidence"} <= out.keys():
+    parts = bundle.manifest.parts
+    made = {spec.name for part in parts for spec in part.outputs}
+    taken = {spec.name for part in parts for spec in part.inputs} - made
+    if not taken <= feed.keys() or not {"classes", "confidence"} <= out.keys():
+        wanted = ", ".join(f"input.{name}" for name in sorted(taken))
         raise BundleError(
-            f"{path} holds {', '.join(sorted([*feed, *out])) or 'nothing'}; expected input.aerial, "
-            "output.classes and output.confidence among others; export the bundle again"
+            f"{path} holds {', '.join(sorted([*feed, *out])) or 'nothing'}; expected {wanted}, "
+            "output.classes and output.confidence; export the bundle again"
         )
     return feed, out
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from exporter.merge import merge
-from runtime.backends import CpuOption, choose_backend
+from runtime.backends import CpuBackend
 from runtime.bundle import Bundle
+from runtime.ladder import RunRequest, open_best
 from runtime.manifest import Precision
 from runtime.maps import MapOptions
-from runtime.model import open_model
 from runtime.pipeline import infer
 from runtime.scene import find_scenes
 from runtime.tally import Tally
@@ -51,15 +51,16 @@ def test_the_parts_of_a_preset_are_merged(
 
 
 def map_scene(bundle: Bundle, work: Path) -> None:
-    backends: tuple[CpuOption, ...] = ("openvino", "onnxruntime")
+    backends: tuple[CpuBackend, ...] = ("openvino", "onnxruntime")
     for name in backends:
-        choice = choose_backend(name)
+        opened = open_best(bundle, RunRequest(backend=name))  # with its self-test
         report = infer(
             find_scenes(work / "scene", None, needs_satellite=bundle.card.satellite is not None),
             bundle.card,
-            open_model(bundle, choice),
+            opened.model,
             work / f"{bundle.manifest.name}-{name}",
-            tally=Tally(choice),
+            tally=Tally(opened.choice),
             options=MapOptions(),
         )
+        opened.model.close()
         assert report.tiles == 4

@@ -154,16 +154,36 @@ def test_a_golden_tile_that_cannot_be_read_is_named(
         golden_feed(dataclasses.replace(opened, path=folder))
 
 
-@pytest.mark.parametrize("lacking", ["input.aerial", "output.classes", "output.confidence"])
-def test_a_golden_tile_that_lacks_something_is_refused(
-    opened: Bundle, tmp_path: Path, lacking: str
-) -> None:
-    folder = tmp_path / "other.segx"
+INPUTS = ("aerial", "date_mask", "days", "satellite")
+LACKING = [f"input.{name}" for name in INPUTS] + ["output.classes", "output.confidence"]
+
+
+def without(opened: Bundle, lacking: str, folder: Path) -> Bundle:
+    """The bundle with a golden tile that lacks an array."""
     shutil.copytree(opened.path, folder)
     with np.load(folder / "golden.npz") as arrays:
         kept = {name: array for name, array in arrays.items() if name != lacking}
     np.savez(folder / "golden.npz", **kept)
-    with pytest.raises(
-        BundleError, match=r"holds .*; expected input\.aerial, output\.classes and output\.conf"
-    ):
-        golden_feed(dataclasses.replace(opened, path=folder))
+    return dataclasses.replace(opened, path=folder)
+
+
+@pytest.mark.parametrize("lacking", LACKING)
+def test_a_golden_tile_that_lacks_something_is_refused(
+    opened: Bundle, tmp_path: Path, lacking: str
+) -> None:
+    bundle = without(opened, lacking, tmp_path / "other.segx")
+    expected = r"input\.aerial, input\.date_mask, .*, output\.classes and output\.confidence"
+    with pytest.raises(BundleError, match=f"holds .*; expected {expected}; export"):
+        golden_feed(bundle)
+
+
+def test_the_golden_tile_of_one_branch_holds_the_inputs_of_that_branch(
+    opened: Bundle, tmp_path: Path
+) -> None:
+    bundle = without(opened, "input.aerial", tmp_path / "other.segx")
+    satellite = tuple(part for part in opened.manifest.parts if part.role == "satellite")
+    (logits,) = satellite[0].outputs
+    end = dataclasses.replace(opened.manifest.parts_for("classes")[-1], inputs=(logits,))
+    manifest = dataclasses.replace(opened.manifest, parts=(*satellite, end))
+    feed, _ = golden_feed(dataclasses.replace(bundle, manifest=manifest))
+    assert sorted(feed) == ["date_mask", "days", "satellite"]

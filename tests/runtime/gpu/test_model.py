@@ -141,10 +141,6 @@ def drop(feed: Arrays) -> None:
     del feed["days"]
 
 
-def add(feed: Arrays) -> None:
-    feed["more"] = feed["days"]
-
-
 def retype(feed: Arrays) -> None:
     feed["aerial"] = feed["aerial"].astype(np.float32)
 
@@ -165,7 +161,6 @@ def flatten(feed: Arrays) -> None:
     ("change", "found"),
     [
         (drop, "'days' is missing"),
-        (add, "'more' is not known"),
         (retype, "'aerial' is float32"),
         (crop, r"'aerial' has shape \(2, 5, 15, 16\)"),
         (shorten, r"'date_mask' has shape \(1, 12\)"),
@@ -184,6 +179,12 @@ def test_a_feed_that_does_not_match_is_refused(
     assert case.gpu.called("cuMemcpyHtoDAsync") == []
     right = random_feed(small)
     check_arrays(model.run(right), reference(small, right))
+
+
+def test_arrays_that_no_part_takes_are_passed_over(model: GpuModel, small: Bundle) -> None:
+    feed = random_feed(small)
+    expected = reference(small, feed)
+    check_arrays(model.run({**feed, "more": feed["days"]}), expected)
 
 
 def test_arrays_of_any_layout_are_taken(model: GpuModel, small: Bundle) -> None:
