@@ -1,4 +1,4 @@
-"""What TensorRT said, read from the log that Polygraphy writes."""
+"""What TensorRT said: read from the log that Polygraphy writes, and what it means."""
 
 import re
 from pathlib import Path
@@ -10,6 +10,14 @@ them before, in many lines."""
 
 _MOST, _LONGEST = 3, 300
 """Messages that are quoted, the first of which tell the cause, and letters of each."""
+
+
+_OUT_OF_MEMORY = ("out of memory", "outofmemory", "could not be allocated", "memoryerror")
+
+
+def is_out_of_memory(said: str) -> bool:
+    """Tell whether TensorRT says that the device, or the machine, has no memory left."""
+    return any(words in said.lower() for words in _OUT_OF_MEMORY)
 
 
 class Words:

@@ -33,10 +33,7 @@ from .profiles import Profile
 from .progress import Progress
 from .target import ANY_GPU
 from .timing import load_timings, save_timings
-from .words import Words
-
-_OUT_OF_MEMORY = ("out of memory", "outofmemory", "could not be allocated", "memoryerror")
-"""What TensorRT says when the device or the machine has no memory left."""
+from .words import Words, is_out_of_memory
 
 
 def main(path: str) -> None:
@@ -200,7 +197,7 @@ class _Build:
             f"{job.target.builder} {job.target.builder_version} cannot {what} part "
             f"'{job.part.name}' for {job.target.sm} ({said})"
         )
-        if any(words in said.lower() for words in _OUT_OF_MEMORY):
+        if is_out_of_memory(said):
             return DeviceMemoryError(
                 f"{found}; expected more free memory; close other programs, or run the bundle with "
                 "`--backend openvino`"

@@ -6,10 +6,10 @@ from typing import Any
 
 from ..engines.api import builder_version, load_tensorrt, make_logger, new_runtime, probe
 from ..engines.target import EngineBuilder
+from ..engines.words import is_out_of_memory
 from ..errors import DeviceMemoryError, EngineError, brief
 
 _ERRORS = ("ERROR", "INTERNAL_ERROR")
-_OUT_OF_MEMORY = ("out of memory", "outofmemory", "could not be allocated")
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Library:
     def _refusal(self, what: str) -> EngineError | DeviceMemoryError:
         said = self._complaint or "and did not say why"
         found = f"{self.builder} {self.version} refused to {what} ({said})"
-        if any(words in said.lower() for words in _OUT_OF_MEMORY):
+        if is_out_of_memory(said):
             return DeviceMemoryError(
                 f"{found}; expected more free memory on the GPU; close other programs that use it, "
                 "or choose a smaller batch"
