@@ -64,6 +64,7 @@ def describe(checkpoint: Checkpoint, contents: Contents, files: dict[str, str]) 
         files=files,
         verified=False,
         verdict="not measured",
+        single_branch=is_single_branch(info),
         licences=licences(checkpoint, contents.options.weights_licence),
         provenance=provenance(checkpoint, contents),
     )
@@ -75,6 +76,21 @@ def _is_exact(checkpoint: Checkpoint, receptive: Receptive) -> bool:
     return (
         radius is not None and radius <= receptive.halo_px and checkpoint.config.satellite is None
     )
+
+
+def is_single_branch(info: CheckpointInfo) -> bool:
+    """Whether the aerial branches give their own map when the satellite's logits are zeros.
+
+    The fusion adds weighted logits, and a weight that is the same for all classes does not change
+    which one wins.
+    """
+    weights = [
+        set(row)
+        for branch, row in zip(info.branches, info.fusion_weights, strict=True)
+        if branch != "satellite"
+    ]
+    fused = len(weights) == len(info.branches) - 1
+    return fused and bool(weights) and all(len(row) == 1 and min(row) > 0 for row in weights)
 
 
 def licences(checkpoint: Checkpoint, weights: str) -> dict[str, str]:

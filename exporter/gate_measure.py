@@ -21,9 +21,9 @@ from runtime.dataset import Dataset, check_dataset_fit
 from runtime.errors import DataError
 from runtime.evaluate import OnPatch, check_classes, labelled_feeds
 from runtime.manifest import Role
-from runtime.maps import tile_maps
 from runtime.metrics import IGNORE_INDEX, ConfusionMatrix, Scores, score
 from runtime.model import TileModel
+from runtime.output.values import tile_maps
 
 NO_CLASS = "no class"
 """What a map says where it gives no index of a class: always wrong."""

@@ -41,6 +41,7 @@ class Bundle:
             satellite=manifest.satellite,
             classes=manifest.classes,
             input_ranges=manifest.input_ranges,
+            single_branch=manifest.works_without_satellite,
         )
 
     def file(self, part: PartSpec) -> Path:

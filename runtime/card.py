@@ -1,6 +1,6 @@
 """What inference must know of a model, be it a bundle or a checkpoint."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from .classes import LandCoverClass
 from .drift import InputRanges
-from .manifest import AerialSpec
+from .manifest import AerialSpec, PartSpec
 from .satellite import SatelliteSpec
 
 
@@ -27,6 +27,8 @@ class ModelCard:
     classes: tuple[LandCoverClass, ...]
     input_ranges: InputRanges | None = None
     """Where the means of calibration tiles lay; None where nothing was calibrated."""
+    single_branch: bool = False
+    """Whether the model gives a map without its satellite branch, with zeros for its logits."""
 
 
 class Runnable(Protocol):
@@ -38,3 +40,23 @@ class Runnable(Protocol):
 
     def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run the whole model once; see `model.TileModel.run`."""
+
+
+class TileRunner(Runnable, Protocol):
+    """A model that runs one batch of tiles after the other: a bundle that is open, or PyTorch."""
+
+    @property
+    def parts(self) -> tuple[PartSpec, ...]:
+        """The parts of a bundle, in the order in which they run; none for a checkpoint."""
+
+    @property
+    def batch(self) -> int:
+        """Tiles per call."""
+
+    def run_many(
+        self, feeds: Iterable[Mapping[str, NDArray[Any]]]
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        """Run feeds one after the other; see `model.OpenModel.run_many`."""
+
+    def run_satellite(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Run the satellite part alone; see `model.TileModel.run_satellite`."""

@@ -56,12 +56,13 @@ class InputRanges:
         """Name the bands in which a tile lies outside.
 
         Args:
-            feed: Inputs of one tile, with a batch of one, as `make_feed` makes them.
+            feed: Inputs of one tile, with a batch of one, as `make_feed` makes them; without
+                satellite input only the aerial bands are looked at.
             valid: Which aerial pixels hold data, shape (H, W), some of them; None: all.
         """
         means = _aerial_means(feed["aerial"][0], valid)
         ranges = self.aerial
-        if self.satellite:
+        if self.satellite and "satellite" in feed:
             means = np.concatenate([means, _satellite_means(feed)])
             ranges = (*self.aerial, *self.satellite)
         return tuple(

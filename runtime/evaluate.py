@@ -13,16 +13,14 @@ from .classes import LandCoverClass
 from .dataset import Dataset, check_dataset_fit
 from .errors import DataError
 from .flair import CLASSES, class_indices
-from .maps import tile_maps
 from .metrics import ConfusionMatrix, Scores, score
 from .model import make_feed
+from .output.values import tile_maps
 from .raster import RasterReader
 from .scene_dataset import check_labels
 from .splits import Split
+from .stream.seams import seam_mask
 from .tiler import TilePlan
-
-SEAM_PX = 8
-"""Pixels at most this far from the border between two tiles count as lying along a seam."""
 
 OnPatch = Callable[[int, int], None]
 """Called with the patches done and the patches in all."""
@@ -124,13 +122,16 @@ class SceneEvaluation:
     """None where the scene is one tile."""
 
 
-def evaluate_map(map_path: Path, labels_path: Path, card: ModelCard) -> SceneEvaluation:
+def evaluate_map(
+    map_path: Path, labels_path: Path, card: ModelCard, plan: TilePlan
+) -> SceneEvaluation:
     """Measure a map that `pipeline.infer` wrote against a raster of labels.
 
     Args:
         map_path: Class indices; 255 is nodata.
         labels_path: Labels as FLAIR stores them, 1..19, on the map's grid.
         card: What to know of the model that made the map.
+        plan: The tiles that it was made of.
 
     Raises:
         DataError: If a raster is damaged or holds other labels, or the model has other classes.
@@ -142,21 +143,11 @@ def evaluate_map(map_path: Path, labels_path: Path, card: ModelCard) -> SceneEva
     with RasterReader(labels_path) as reader:
         check_labels(reader.info, grid)
         labels = class_indices(reader.read_all()[0], where=str(labels_path))
-    near = seam_mask(TilePlan(shape=grid.shape, size=card.aerial.tile_size, halo=card.aerial.halo))
+    near = seam_mask(plan)
     return SceneEvaluation(
         whole=_compare(labels, predicted, card),
         seams=_compare(labels[near], predicted[near], card) if near.any() else None,
     )
-
-
-def seam_mask(plan: TilePlan) -> NDArray[np.bool_]:
-    """Which pixels lie along a border between two tiles' interiors, shape (height, width)."""
-    near = [np.zeros(size, dtype=np.bool_) for size in plan.shape]
-    for axis, size in enumerate(plan.shape):
-        for border in range(plan.stride, size, plan.stride):
-            near[axis][max(border - SEAM_PX, 0) : border + SEAM_PX] = True
-    mask: NDArray[np.bool_] = near[0][:, None] | near[1][None, :]
-    return mask
 
 
 def _compare(

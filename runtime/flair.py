@@ -28,14 +28,23 @@ from .fingerprint import fingerprint
 from .metrics import IGNORE_INDEX
 from .raster import RasterReader, describe
 from .sample import AERIAL_BANDS, Sample
-from .satellite import SatelliteInput, SatelliteSpec, SatelliteStack, window_cells
-from .series import holds_series, open_series
+from .satellite import (
+    NotSeenError,
+    SatelliteInput,
+    SatelliteSpec,
+    SatelliteStack,
+    window_cells,
+)
+from .series import holds_series, open_series, series_files
 from .splits import Split, assign, ids_of
 
 CRS = "EPSG:2154"
 """Lambert-93; some files carry an unnamed local CRS instead."""
 
 PATCH_SIZE = 512
+
+CENTROIDS = "*centroids_sp_to_patch.json"
+"""File that places patches in their Sentinel-2 series."""
 
 CLASSES = tuple(
     LandCoverClass(name=name, color=color, scored=scored)
@@ -194,11 +203,12 @@ class FlairTree:
         """Open the series of a patch's area; it is opened once and never changed.
 
         Raises:
-            SatelliteError: If there is none, or it is damaged.
+            NotSeenError: If there is none.
+            SatelliteError: If it is damaged.
         """
         patch = self._patch(patch_id)
         if patch.satellite is None:
-            raise SatelliteError(
+            raise NotSeenError(
                 f"{patch.id} of {patch.area} has no Sentinel-2 series; expected *data.npy, "
                 "*masks.npy and *products.txt of its area; add them"
             )
@@ -206,6 +216,13 @@ class FlairTree:
         if key not in self._stacks:
             self._stacks[key] = open_series(patch.satellite, zone=patch.zone)
         return self._stacks[key]
+
+    def series_files(self, patch_id: str) -> tuple[Path, ...]:
+        """Every file that a patch's satellite input is made of."""
+        patch = self._patch(patch_id)
+        if patch.satellite is None:
+            return ()
+        return (*series_files(patch.satellite, zone=patch.zone), *self._placing)
 
     def fingerprint(self) -> str:
         """Hash of the names, sizes and centroids of everything that is read (sha256)."""
@@ -230,8 +247,13 @@ class FlairTree:
         return self.patches[patch_id]
 
     @cached_property
+    def _placing(self) -> tuple[Path, ...]:
+        """The file that places patches in their series, if there is one."""
+        return tuple(sorted(self.root.rglob(CENTROIDS))[:1])
+
+    @cached_property
     def _centroids(self) -> dict[str, Any]:
-        found = sorted(self.root.rglob("*centroids_sp_to_patch.json"))
+        found = self._placing
         if not found:
             raise SatelliteError(
                 f"{self.root} has no *centroids_sp_to_patch.json; expected the file that places "

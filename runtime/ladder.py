@@ -34,6 +34,15 @@ from .usable import require_usable
 if TYPE_CHECKING:
     from .gpu.driver import CudaOption
 
+USUAL_BATCH: dict[Backend, int] = {
+    "tensorrt": 8,
+    "tensorrt-rtx": 8,
+    "onnxruntime-cuda": 8,
+    "openvino": 1,
+    "onnxruntime": 1,
+}
+"""Tiles per call: a GPU is not filled by one, a processor is."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -43,8 +52,11 @@ class RunRequest:
 
     backend: BackendOption = "auto"
     variant: Variant = "classes"
-    batch: int = 1
-    """Tiles per call; fewer on a GPU without memory for them, as the model's inputs say."""
+    batch: int | None = 1
+    """Tiles per call; fewer on a GPU without memory for them, as the model's inputs say.
+
+    None: as many as suit the library.
+    """
     threads: int | None = None
     """Processor threads; the library's default if None."""
     cuda: "CudaOption" = "auto"
@@ -153,7 +165,11 @@ def _open(name: Backend, bundle: Bundle, request: RunRequest, watch: Watch) -> O
         model = _open_engines(name, bundle, request, watch)
     else:
         model = open_model(
-            bundle, choice, variant=request.variant, threads=request.threads, batch=request.batch
+            bundle,
+            choice,
+            variant=request.variant,
+            threads=request.threads,
+            batch=request.batch or USUAL_BATCH[name],
         )
     load_s = time.perf_counter() - begin
     try:
@@ -183,6 +199,6 @@ def _open_engines(
         name,
         source=source,
         variant=request.variant,
-        batch=request.batch,
+        batch=request.batch or USUAL_BATCH[name],
         cuda=request.cuda,
     )

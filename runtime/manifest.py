@@ -7,7 +7,7 @@ lacks is refused by name. Names follow STAC MLM where it has one (without its pr
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Literal
@@ -67,6 +67,10 @@ class PartSpec:
             raise ValueError(f"part '{self.name}' names '{self.file}'; expected a plain file name")
         if (self.role == "fusion") != (self.variant is not None):
             raise ValueError(f"part '{self.name}' ({self.role}) has the variant {self.variant}")
+
+    def is_given(self, names: Container[str]) -> bool:
+        """Whether all outputs are among these, so that the part need not be run."""
+        return all(spec.name in names for spec in self.outputs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +169,8 @@ class Manifest:
     verdict: str
     """Why it is or is not verified, in one sentence."""
     requires: tuple[str, ...] = ()
+    single_branch: bool = False
+    """Whether zeros for the logits of a branch leave the map that the other branches give."""
     accuracy: Accuracy | None = None
     input_ranges: InputRanges | None = None
     """Where the means of calibration tiles lay, by band."""
@@ -190,6 +196,11 @@ class Manifest:
         if self.input_ranges is not None:
             bands = self.satellite.bands if self.satellite else ()
             self.input_ranges.check(self.aerial.bands, bands)
+
+    @property
+    def works_without_satellite(self) -> bool:
+        """Whether the satellite part can be left out; a merged one cannot."""
+        return self.single_branch and any(part.role == "satellite" for part in self.parts)
 
     def parts_for(self, variant: Variant) -> tuple[PartSpec, ...]:
         """Parts to run for a kind of result, in order."""

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from .backends import BackendChoice, open_session
 from .bundle import GOLDEN_NAME, Bundle
-from .card import Runnable
+from .card import TileRunner
 from .errors import BundleError, brief
 from .manifest import PartSpec, TensorSpec, Variant
 from .satellite import SatelliteInput
 from .session import Session
 
 
-class OpenModel(Runnable, Protocol):
+class OpenModel(TileRunner, Protocol):
     """All parts of a bundle, opened with one backend: `TileModel`, or a model on a GPU."""
 
     @property
@@ -51,6 +51,9 @@ class OpenModel(Runnable, Protocol):
     def trace(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run all parts once and give the outputs of every one, in arrays that may be kept."""
 
+    def run_satellite(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Run the satellite part alone; see `TileModel.run_satellite`."""
+
     def close(self) -> None:
         """Give memory back; the model cannot be run any more."""
 
@@ -77,6 +80,11 @@ class TileModel:
         return tuple(taken.values())
 
     @property
+    def batch(self) -> int:
+        """Tiles per call."""
+        return self.inputs[0].with_batch(1)[0]
+
+    @property
     def precision(self) -> str:
         """Precision that the backend computes in; several are joined by `/`."""
         return "/".join(sorted({session.precision for session in self.sessions}))
@@ -87,26 +95,36 @@ class TileModel:
         return any(part.role == "satellite" for part in self.parts)
 
     def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Run all parts.
+        """Run all parts but those whose outputs are all given.
 
         Args:
             feed: `aerial` uint8 (N, C, H, W) and, for models with a satellite branch, `satellite`
-                float32 (N, T, B, h, w), `date_mask` and `days` float32 (N, T).
+                float32 (N, T, B, h, w), `date_mask` and `days` float32 (N, T). In place of a part's
+                inputs it may hold its outputs: then that part is not run.
 
         Returns:
-            Outputs of all parts by name; the arrays may be overwritten by the next call.
+            Outputs by name, of the parts that were run; the arrays may be overwritten by the next
+            call.
 
         Raises:
             FeedError: If an array does not match.
         """
-        known = dict(feed)
+        known, made = dict(feed), dict[str, NDArray[Any]]()
         for part, session in zip(self.parts, self.sessions, strict=True):
-            begin = time.perf_counter()
-            wanted = [spec.name for spec in part.inputs if spec.name in known]
-            known.update(session.run({name: known[name] for name in wanted}))
-            passed = time.perf_counter() - begin
-            self.part_seconds[part.name] = self.part_seconds.get(part.name, 0.0) + passed
-        return {name: array for name, array in known.items() if name not in feed}
+            if not part.is_given(feed):
+                found = self._run_part(part, session, known)
+                known.update(found)
+                made.update(found)
+        return made
+
+    def _run_part(
+        self, part: PartSpec, session: Session, known: Mapping[str, NDArray[Any]]
+    ) -> dict[str, NDArray[Any]]:
+        begin = time.perf_counter()
+        found = session.run({s.name: known[s.name] for s in part.inputs if s.name in known})
+        passed = time.perf_counter() - begin
+        self.part_seconds[part.name] = self.part_seconds.get(part.name, 0.0) + passed
+        return found
 
     def run_many(
         self, feeds: Iterable[Mapping[str, NDArray[Any]]]
@@ -126,6 +144,28 @@ class TileModel:
             FeedError: If an array does not match.
         """
         return {name: array.copy() for name, array in self.run(feed).items()}
+
+    def run_satellite(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Run the satellite part alone, for one tile.
+
+        A model that was opened for more tiles per call works as long as for all of them.
+
+        Args:
+            feed: `satellite`, `date_mask` and `days` of one tile, as `run` takes them.
+
+        Returns:
+            Outputs of the part for this tile by name, in arrays that may be kept.
+
+        Raises:
+            BundleError: If there is no such part.
+            FeedError: If an array does not match.
+        """
+        part = satellite_part(self.parts)
+        session = self.sessions[self.parts.index(part)]
+        batch = session.inputs[0].with_batch(1)[0]
+        taken = {spec.name: feed[spec.name] for spec in part.inputs if spec.name in feed}
+        found = self._run_part(part, session, repeated(taken, batch))
+        return {name: array[:1].copy() for name, array in found.items()}
 
     def close(self) -> None:
         """Close all sessions."""
@@ -165,11 +205,52 @@ def make_feed(
         satellite: The satellite input of each tile; None for a model without that branch.
     """
     feed: dict[str, NDArray[Any]] = {"aerial": np.stack(aerial)}
-    if satellite is not None:
-        feed["satellite"] = np.stack([item.series for item in satellite])
-        feed["date_mask"] = np.stack([item.date_mask for item in satellite])
-        feed["days"] = np.stack([item.days for item in satellite])
-    return feed
+    return feed if satellite is None else {**feed, **series_feed(satellite)}
+
+
+def series_feed(satellite: Sequence[SatelliteInput]) -> dict[str, NDArray[Any]]:
+    """Stack satellite inputs into the arrays that the satellite part takes."""
+    return {
+        "satellite": np.stack([item.series for item in satellite]),
+        "date_mask": np.stack([item.date_mask for item in satellite]),
+        "days": np.stack([item.days for item in satellite]),
+    }
+
+
+def satellite_part(parts: Sequence[PartSpec]) -> PartSpec:
+    """Find the part that is the satellite branch.
+
+    Raises:
+        BundleError: If there is none.
+    """
+    for part in parts:
+        if part.role == "satellite":
+            return part
+    names = ", ".join(part.name for part in parts)
+    raise BundleError(
+        f"the model has the parts {names}; expected one that is the satellite branch alone; use a "
+        "bundle of both inputs that was exported without --merge-parts"
+    )
+
+
+def without_satellite(
+    parts: Sequence[PartSpec], feed: Mapping[str, NDArray[Any]], batch: int
+) -> dict[str, NDArray[Any]]:
+    """Leave the satellite branch out: give zeros as its logits, so that it is not run.
+
+    This means something only for models of which `ModelCard.single_branch` is true.
+
+    Args:
+        parts: The model's parts.
+        feed: The other inputs.
+        batch: Tiles in them.
+
+    Raises:
+        BundleError: If the model has no such part.
+    """
+    outputs = satellite_part(parts).outputs
+    zeros = {spec.name: np.zeros(spec.with_batch(batch), spec.dtype) for spec in outputs}
+    return {**feed, **zeros}
 
 
 def golden_feed(bundle: Bundle) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
@@ -198,11 +279,6 @@ def golden_feed(bundle: Bundle) -> tuple[dict[str, NDArray[Any]], dict[str, NDAr
             "output.classes and output.confidence; export the bundle again"
         )
     return feed, out
-
-
-def batch_of(model: OpenModel) -> int:
-    """Tiles per call that a model was opened for."""
-    return model.inputs[0].with_batch(1)[0]
 
 
 def repeated(arrays: Mapping[str, NDArray[Any]], batch: int) -> dict[str, NDArray[Any]]:

@@ -1,30 +1,41 @@
-"""Map scenes with a model: read, infer and write tile by tile, and report what it took.
+"""Map scenes with a model: four stages side by side, and a report of what they took.
 
-    for every scene     check that it fits the model
-    for every tile      read its aerial pixels   -> uint8 (C, H, W), mirrored beyond the raster
-                        prepare its satellite    -> reflectance (12, B, h, w), date mask, days
-                        run the parts            -> classes and confidence of the tile
-                        write its interior       -> the map, on exactly the aerial grid
+    survey     check the input, join files into mosaics, lay the lattice of tiles
+    resume     what an interrupted run has written is kept
+    read       aerial pixels of every tile   -> uint8 (C, H, W), mirrored beyond the mosaic
+    prepare    its satellite                 -> reflectance (12, B, h, w), date mask, days
+    infer      the parts of the model        -> classes and confidence, or probabilities
+    write      interiors, or blended tiles   -> whole block rows of every file's maps
+    finish     a file's maps                 -> Cloud Optimized GeoTIFFs under their final names
 
-An error leaves no unfinished map behind.
+An error in any stage stops all; what was written waits for the same command to go on.
 """
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .card import ModelCard, Runnable
-from .errors import BundleError
-from .maps import MapOptions, MapSet, map_kinds, map_tags, refuse_clashes, tile_maps
-from .model import make_feed
-from .raster import RasterReader, read_reflected
+from .card import ModelCard, TileRunner
+from .jsonfile import write_json
+from .output.workplace import Workplace
+from .raster import block_cache
 from .report import Report
-from .satellite import SatelliteInput
-from .scene import Scene, check_fit
+from .scene import Scene
+from .stream.identity import identity_of, tags_of
+from .stream.jobs import make_jobs
+from .stream.mapset import MapSet
+from .stream.memory import GDAL_CACHE, QUEUES
+from .stream.options import InferOptions
+from .stream.run import ModelStage
+from .stream.satellite_once import satellite_once
+from .stream.stages import Stages
+from .stream.stitch import finish_sheets, write_tiles
+from .stream.summary import planned_memory, sum_up
+from .stream.survey import Survey, make_survey
+from .stream.tiles import prepare_tiles, read_tiles
 from .tally import Tally
-from .tiler import Tile, TilePlan
 
-SAMPLE_TAG = "SEGX_SAMPLE"
-"""Tag of generated imagery; a toy bundle takes no other."""
+REPORT_NAME = "report.json"
+"""File beside the maps."""
 
 OnTile = Callable[[int, int], None]
 """Called with the tiles done and the tiles in all."""
@@ -33,104 +44,71 @@ OnTile = Callable[[int, int], None]
 def infer(
     scenes: Sequence[Scene],
     card: ModelCard,
-    model: Runnable,
+    model: TileRunner,
     out: Path,
     *,
     tally: Tally,
-    options: MapOptions,
+    options: InferOptions,
     on_tile: OnTile = lambda done, total: None,
 ) -> Report:
-    """Write the land-cover map of every scene.
+    """Write the land-cover map of every scene; see `map_survey`.
 
     Args:
         scenes: What to map.
         card: What to know of the model.
-        model: The model; one that ends in probabilities where those are asked for.
+        model: The model; one that ends in probabilities where the options ask for those.
         out: Folder for the maps.
         tally: Made when the run began, so that the cold start is counted.
-        options: What to write.
+        options: What to write, and how.
         on_tile: Called after every tile.
 
     Raises:
-        DataError: If an input is missing, damaged or does not fit; no unfinished map is left.
-        BundleError: If a toy bundle meets real imagery.
+        SegxError: If an input is missing or does not fit, or a stage fails.
     """
-    plans = check_scenes(scenes, card, options)
-    total = sum(map(len, plans))
-    for scene, plan in zip(scenes, plans, strict=True):
-        kinds, tags = map_kinds(card, options), map_tags(card, model.precision, options)
-        with (
-            scene.open() as reader,
-            MapSet(out, scene.aerial.stem, reader.info.grid, kinds, tags) as maps,
-        ):
-            for tile in plan:
-                _map_tile(tile, reader, scene, card, model, maps, tally)
-                on_tile(tally.tiles + tally.empty_tiles, total)
-            with tally.clock("write"):
-                maps.finish()
-        tally.add_scene(reader.info.grid, maps.paths)
-    return tally.report(card, model.precision, options.segx_version)
+    return map_survey(make_survey(scenes, card, options), model, out, tally=tally, on_tile=on_tile)
 
 
-def check_scenes(scenes: Sequence[Scene], card: ModelCard, options: MapOptions) -> list[TilePlan]:
-    """Check that every scene fits a model, and plan its tiles.
+def map_survey(
+    survey: Survey,
+    model: TileRunner,
+    out: Path,
+    *,
+    tally: Tally,
+    on_tile: OnTile = lambda done, total: None,
+) -> Report:
+    """Write the maps of a survey, or go on with those of an interrupted run of the same.
 
     Raises:
-        DataError: If an input is missing, damaged or does not fit, or maps would clash.
-        BundleError: If a toy bundle meets real imagery.
+        ConfigError: If the memory that is allowed is too little.
+        DataError: If an input vanished, a tile has no usable satellite data and may not go
+            without, or the disk does not take the maps.
     """
-    refuse_clashes([scene.aerial for scene in scenes])
-    return [_plan(scene, card, options) for scene in scenes]
-
-
-def _map_tile(
-    tile: Tile,
-    reader: RasterReader,
-    scene: Scene,
-    card: ModelCard,
-    model: Runnable,
-    maps: MapSet,
-    tally: Tally,
-) -> None:
-    """Read, prepare, run and write one tile; one without any aerial data is only written."""
-    size = card.aerial.tile_size
-    with tally.clock("read"):
-        aerial, valid = read_reflected(reader, tile.row, tile.col, size, size)
-    if not valid[tile.source].any():
-        with tally.clock("write"):
-            maps.write_nodata(tile)
-        tally.empty_tiles += 1
-        return
-    with tally.clock("prepare"):
-        satellite = _prepare(tile, reader, scene, card)
-        feed = make_feed([aerial], None if satellite is None else [satellite])
-        ranges = card.input_ranges
-        outside = () if ranges is None else ranges.outside(feed, valid)
-    with tally.clock("infer"):
-        result = model.run(feed)
-    tally.add_tile(scene, satellite, outside)
-    with tally.clock("write"):
-        maps.write(tile, tile_maps(result), valid)
-
-
-def _prepare(
-    tile: Tile, reader: RasterReader, scene: Scene, card: ModelCard
-) -> SatelliteInput | None:
-    spec = card.satellite
-    if spec is None or scene.satellite is None:
-        return None
-    half = card.aerial.tile_size / 2
-    return scene.satellite.prepare(reader.info.grid, tile.row + half, tile.col + half, spec)
-
-
-def _plan(scene: Scene, card: ModelCard, options: MapOptions) -> TilePlan:
-    spec = card.aerial
-    with scene.open() as reader:
-        info = reader.info
-    check_fit(scene, info, spec)
-    if card.toy and SAMPLE_TAG not in info.tags and not options.allow_toy:
-        raise BundleError(
-            f"{card.name} is a toy for generated imagery; expected that, and {scene.aerial} is not "
-            "generated; train a model on your data, or pass --toy-ok to see a map without meaning"
-        )
-    return TilePlan(shape=info.grid.shape, size=spec.tile_size, halo=spec.halo)
+    batch = model.batch
+    memory = planned_memory(survey, batch=batch)
+    tags = tags_of(survey, backend=tally.backend_name, precision=model.precision)
+    identity = identity_of(survey, tags, memory.strip_tiles)
+    with (
+        block_cache(GDAL_CACHE),
+        Workplace(out, identity, restart=survey.options.restart) as work,
+    ):
+        tally.resumed, tally.why_fresh = work.resumed, work.why_fresh
+        maps = MapSet(survey, work, tags, tally)
+        jobs = make_jobs(survey.areas, maps.sheets, memory.strip_tiles)
+        maps.expect(jobs)
+        total = sum(1 for job in jobs for _ in job.tiles())
+        once = satellite_once(survey, model, tally, tiles=total)
+        with Stages(tally.clock) as stages:
+            read = read_tiles(jobs, tally, work)
+            tiles = stages.start("read", read, depth=QUEUES["read"] * batch)
+            prepare = prepare_tiles(tiles, survey.card, survey.options, tally)
+            ready = stages.start("prepare", prepare, depth=QUEUES["prepare"] * batch)
+            run = ModelStage(model, survey.card, tally, once=once).run(ready)
+            ran = stages.start("infer", run, depth=QUEUES["infer"] * batch)
+            write = stages.start("write", write_tiles(ran, maps), depth=QUEUES["write"])
+            finish = stages.start("finish", finish_sheets(write, maps), depth=QUEUES["finish"])
+            for done, _ in enumerate(finish, start=1):
+                on_tile(done, total)
+        report = sum_up(survey, maps, memory, tally, precision=model.precision, batch=batch)
+        write_json(out / REPORT_NAME, report)
+        work.finish()
+    return report

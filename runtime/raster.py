@@ -1,10 +1,12 @@
 """Read windows of GeoTIFFs; with `mapwriter`, the only code that opens rasters."""
 
 import warnings
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import rasterio
@@ -17,6 +19,7 @@ from rasterio.windows import Window
 from .errors import DataError, GridError
 from .grid import Grid
 
+HiddenBy = Literal["nothing", "value", "mask", "alpha"]
 FARTHEST = 1e9
 """No projected coordinate on the Earth is larger, in metres or feet."""
 
@@ -33,17 +36,25 @@ class RasterInfo:
     bands: tuple[str, ...]
     """Band descriptions; an empty text where a band has none."""
     tags: dict[str, str]
+    block_height: int = 1
+    """Rows of the blocks that the file is stored in."""
+    block_width: int = 1
+    alpha: int | None = None
+    """Index of the band that says where there is data; one that carries a name is data itself."""
 
 
 class RasterReader:
     """An open GeoTIFF; use it as a context manager, one reader per thread."""
 
-    def __init__(self, path: Path, *, assume_crs: str | None = None) -> None:
+    def __init__(
+        self, path: Path, *, assume_crs: str | None = None, num_threads: int | None = None
+    ) -> None:
         """Open a raster.
 
         Args:
             path: A GeoTIFF.
             assume_crs: CRS of a file that has none or an unnamed local one.
+            num_threads: Threads that decode blocks; one if None.
 
         Raises:
             DataError: If it is missing or no raster.
@@ -55,7 +66,8 @@ class RasterReader:
             with warnings.catch_warnings():
                 # The error below says it better.
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                self._dataset = rasterio.open(path)
+                options = {} if num_threads is None else {"num_threads": num_threads}
+                self._dataset = rasterio.open(path, **options)
         except RasterioError as error:
             raise DataError(
                 f"{path} cannot be opened as a raster ({_brief(error)}); expected a GeoTIFF; "
@@ -66,6 +78,7 @@ class RasterReader:
         except GridError:
             self._dataset.close()
             raise
+        self._hidden_by = _hidden_by(self._dataset, self.info.alpha)
 
     def _describe(self, path: Path, assume_crs: str | None) -> RasterInfo:
         dataset = self._dataset
@@ -87,24 +100,51 @@ class RasterReader:
                 f"{path} has the geotransform {tuple(dataset.transform)[:6]}; expected pixels "
                 "with an area, on the Earth; georeference it"
             )
+        names = tuple(text or "" for text in dataset.descriptions)
         return RasterInfo(
             path=path,
             grid=grid,
             count=dataset.count,
             dtype=dataset.dtypes[0],
             nodata=dataset.nodata,
-            bands=tuple(text or "" for text in dataset.descriptions),
+            bands=names,
             tags=dict(dataset.tags()),
+            block_height=dataset.block_shapes[0][0],
+            block_width=dataset.block_shapes[0][1],
+            alpha=_alpha(dataset.colorinterp, names),
         )
 
-    def read(self, row: int, col: int, height: int, width: int) -> NDArray[Any]:
-        """Read a window that lies on the raster, all bands, shape (bands, height, width).
+    def read(
+        self,
+        row: int,
+        col: int,
+        height: int,
+        width: int,
+        *,
+        bands: Sequence[int] | None = None,
+        out: NDArray[Any] | None = None,
+    ) -> NDArray[Any]:
+        """Read a window that lies on the raster.
+
+        Args:
+            row: First row.
+            col: First column.
+            height: Rows.
+            width: Columns.
+            bands: Indices of the bands wanted, in the order wanted; all if None.
+            out: Where the pixels go, shape (bands, height, width); a new array if None.
+
+        Returns:
+            The pixels, shape (bands, height, width).
 
         Raises:
             DataError: If the file is truncated or damaged there.
         """
+        indexes = None if bands is None else [band + 1 for band in bands]
         try:
-            data: NDArray[Any] = self._dataset.read(window=Window(col, row, width, height))
+            data: NDArray[Any] = self._dataset.read(
+                indexes, window=Window(col, row, width, height), out=out
+            )
         except RasterioError as error:
             raise DataError(
                 f"{self.info.path} cannot be read at rows {row} to {row + height} and columns "
@@ -117,6 +157,57 @@ class RasterReader:
         """Read the whole raster, shape (bands, rows, cols)."""
         return self.read(0, 0, *self.info.grid.shape)
 
+    def read_valid(
+        self,
+        row: int,
+        col: int,
+        height: int,
+        width: int,
+        *,
+        bands: Sequence[int] | None = None,
+        out: NDArray[Any] | None = None,
+    ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Read a window and which of its pixels hold data, without reading anything twice.
+
+        The rule is that of `valid`, for the bands that are read: an alpha band that is not among
+        them hides pixels beside a nodata value or mask, and one that is asked for is data.
+
+        Args:
+            row: First row.
+            col: First column.
+            height: Rows.
+            width: Columns.
+            bands: Indices of the bands wanted, in the order wanted; all if None.
+            out: Where the pixels go, shape (bands, height, width); a new array if None.
+
+        Returns:
+            The pixels, shape (bands, height, width), and which hold data, shape (height, width);
+            None where nothing can hide a pixel.
+
+        Raises:
+            DataError: If the file is truncated or damaged there.
+        """
+        window = (row, col, height, width)
+        pixels = self.read(*window, bands=bands, out=out)
+        valid = None
+        if self._hidden_by == "value":
+            valid = self._has_value(pixels, bands)
+        if self._hidden_by == "mask" or (self._hidden_by == "alpha" and bands is None):
+            valid = self.valid(*window)
+        alpha = self.info.alpha
+        if bands is not None and alpha is not None and alpha not in bands:
+            shown = self.read(*window, bands=(alpha,))[0] != 0
+            valid = shown if valid is None else valid & shown
+        return pixels, valid
+
+    def _has_value(self, pixels: NDArray[Any], bands: Sequence[int] | None) -> NDArray[np.bool_]:
+        """Which pixels differ from the nodata value in any band."""
+        values = self._dataset.nodatavals
+        valid = np.zeros(pixels.shape[1:], dtype=np.bool_)
+        for plane, band in zip(pixels, range(len(values)) if bands is None else bands, strict=True):
+            valid |= plane != int(values[band])
+        return valid
+
     def valid(self, row: int, col: int, height: int, width: int) -> NDArray[np.bool_]:
         """Tell which pixels of a window hold data, by nodata value, mask band or alpha.
 
@@ -126,7 +217,7 @@ class RasterReader:
         Raises:
             DataError: If the file is truncated or damaged there.
         """
-        if self._alpha_is_data():
+        if self._hidden_by == "nothing":
             return np.ones((height, width), dtype=np.bool_)
         try:
             mask = self._dataset.dataset_mask(window=Window(col, row, width, height))
@@ -136,12 +227,6 @@ class RasterReader:
             ) from error
         valid: NDArray[np.bool_] = np.not_equal(mask, 0)
         return valid
-
-    def _alpha_is_data(self) -> bool:
-        dataset = self._dataset
-        if MaskFlags.alpha not in dataset.mask_flag_enums[0]:
-            return False
-        return bool(self.info.bands[dataset.colorinterp.index(ColorInterp.alpha)])
 
     def close(self) -> None:
         """Close the file."""
@@ -170,6 +255,25 @@ def describe(path: Path, *, assume_crs: str | None = None) -> RasterInfo:
     """
     with RasterReader(path, assume_crs=assume_crs) as reader:
         return reader.info
+
+
+def _hidden_by(dataset: Any, alpha: int | None) -> HiddenBy:
+    """What says which pixels hold data; a value only where uint8 bands can be compared with it."""
+    flags = set(dataset.mask_flag_enums[0])
+    if MaskFlags.alpha in flags:
+        return "nothing" if alpha is None else "alpha"
+    if flags == {MaskFlags.all_valid}:
+        return "nothing"
+    if flags != {MaskFlags.nodata} or set(dataset.dtypes) != {"uint8"}:
+        return "mask"
+    return "value" if set(dataset.nodatavals) <= set(range(256)) else "mask"
+
+
+def _alpha(meanings: Sequence[ColorInterp], names: Sequence[str]) -> int | None:
+    if ColorInterp.alpha not in meanings:
+        return None
+    index = list(meanings).index(ColorInterp.alpha)
+    return None if names[index] else index
 
 
 def reflected(start: int, length: int, size: int) -> NDArray[np.intp]:
@@ -213,3 +317,10 @@ def _brief(error: Exception) -> str:
     """First line of what a library says is wrong; its cause says more than "read failed"."""
     lines = str(error.__cause__ or error).splitlines()
     return lines[0][:120] if lines else type(error).__name__
+
+
+def block_cache(size_bytes: int) -> AbstractContextManager[object]:
+    """Bound the blocks that GDAL keeps, in the whole process, while the context is open."""
+    # A number, as GDAL takes it: bytes, whatever its documentation says of small ones.
+    context: AbstractContextManager[object] = rasterio.Env(GDAL_CACHEMAX=size_bytes)
+    return context

@@ -7,30 +7,41 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .energy import Energy
 from .selftest import SelfTest
+from .stream.timing import Reason, StageTimes
+
+if TYPE_CHECKING:
+    from .aerial.reader import Damage
 
 
 @dataclass
-class Clock:
-    """Adds up busy time by stage, from the moment it is made."""
+class Clock(StageTimes):
+    """Adds up time by stage, from the moment it is made."""
 
     started: float = field(default_factory=time.perf_counter)
-    stages_s: dict[str, float] = field(default_factory=dict)
-    """Busy seconds by stage."""
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        """Count the time inside the `with` block towards a stage."""
+        """Count the time inside the `with` block as work of a stage."""
         begin = time.perf_counter()
         try:
             yield
         finally:
-            passed = time.perf_counter() - begin
-            self.stages_s[stage] = self.stages_s.get(stage, 0.0) + passed
+            self.add_busy(stage, time.perf_counter() - begin)
+
+    @contextmanager
+    def waiting(self, stage: str, reason: Reason) -> Iterator[None]:
+        """Count the time inside the `with` block as waiting of a stage."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add_waiting(stage, reason, time.perf_counter() - begin)
 
     @property
     def wall_s(self) -> float:
@@ -76,7 +87,19 @@ class SatelliteUse:
     dates_used: int
     """Dates that at least one tile used."""
     encoder_runs: int
+    """Runs of the model's satellite branch."""
     policy: str
+    """What is done where no date is clear."""
+    tiles_clear: int = 0
+    """Tiles that saw clear dates."""
+    tiles_covered: int = 0
+    """Tiles that saw covered dates only."""
+    tiles_aerial_only: int = 0
+    """Tiles mapped without Sentinel-2."""
+    date_gap_days: int | None = None
+    """Days from the aerial image to the nearest date used; None where either is not known."""
+    lattice_agreement: float | None = None
+    """Share of equal pixels of maps with and without windows on a lattice; None without one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +112,56 @@ class Drift:
     """Of the tiles run, 0 to 1."""
     bands: dict[str, int]
     """Tiles outside by band, most first; bands without any are left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanSummary:
+    """How the aerial images were cut into tiles; lengths in pixels."""
+
+    tile_size: int
+    halo: int
+    halo_exact: bool
+    """Whether the halo holds all that a pixel's class depends on."""
+    stride: int
+    """Step between neighbouring tiles."""
+    lattice_px: int
+    """Step that the places of all tiles are multiples of."""
+    strips: int
+    """Groups of tile columns, one processed after the other."""
+    batch: int
+    """Tiles per call of the model."""
+    recompute: float
+    """Pixels run over pixels mapped."""
+    blend: bool
+    """Whether neighbouring tiles are blended where they overlap, and not cropped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seams:
+    """How far neighbouring tiles differ in what both of them see."""
+
+    share: float | None
+    """Share of the pixels compared that got another class, 0 to 1; None where none was."""
+    pixels: int
+    """Pixels compared."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryUse:
+    """Memory that was allowed and planned for, in MiB."""
+
+    limit_mib: float | None
+    """None where no limit was set."""
+    planned_mib: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """What was done to make the aerial images fit the model; None where nothing had to be."""
+
+    resampled: str | None = None
+    bands: str | None = None
+    elevation: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,12 +178,16 @@ class Report:
     cold_start_s: float
     """From the start of the run to the first tile's result."""
     stages_s: dict[str, float]
+    """Busy seconds by stage; stages work side by side."""
     tiles: int
+    """Tiles run."""
     pixels: int
     """Pixels of the maps."""
     area_km2: float
     mpx_per_s: float
+    """Pixels of the maps over the wall time; those of an earlier, interrupted run left out."""
     km2_per_h: float
+    """Ground of the same pixels."""
     peak_rss_mib: float
     latency_ms: Latency
     """Per tile, all parts, without reading and writing."""
@@ -124,25 +201,86 @@ class Report:
     """What the golden tile gave when the bundle was opened; None for a checkpoint."""
     device_ms: dict[str, float] | None = None
     """Mean milliseconds per tile on the GPU: upload, each part, download; None on a CPU."""
+    waiting_s: dict[str, dict[Reason, float]] = field(default_factory=dict)
+    """Seconds waited by stage, for input and for room; with the busy ones, the stage's life."""
+    bound_by: str | None = None
+    """The stage that bounds the run: the one that works longest and so waits least."""
+    model_share: float | None = None
+    """Share of the time after the cold start in which the model runs; None for a single call."""
+    efficiency: float | None = None
+    """Tiles per second after the cold start over those of the model alone; None if not measured."""
+    energy: Energy | None = None
+    """None where nothing can be read."""
+    damaged: "tuple[Damage, ...]" = ()
+    """Blocks of aerial files that could not be read; nodata in the maps."""
+    seams: Seams | None = None
+    """None where it was not measured."""
+    plan: PlanSummary | None = None
+    resumed: bool = False
+    """Whether this went on with an earlier, interrupted run."""
+    tiles_skipped: int = 0
+    """Tiles without any aerial data, which are not run."""
+    memory: MemoryUse | None = None
+    fit: Fit | None = None
+
+    @property
+    def tiles_per_call(self) -> int:
+        """Tiles that the model takes at once."""
+        return 1 if self.plan is None else self.plan.batch
+
+    @property
+    def tiles_per_s(self) -> float | None:
+        """Tiles per second after the first call of the model; None where that was all."""
+        after = self.tiles - self.tiles_per_call
+        return after / max(self.wall_s - self.cold_start_s, 1e-9) if after > 0 else None
+
+
+def reset_peak_rss() -> bool:
+    """Let the largest resident memory begin anew from what is held now.
+
+    Returns:
+        Whether the platform can; where it cannot, `peak_rss_mib` is that of the whole process.
+    """
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
 
 
 def peak_rss_mib() -> float:
-    """Largest resident memory of this process so far, in MiB."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
+    """Largest resident memory of this process so far, or since it was reset, in MiB."""
+    if (found := _of_status("VmHWM")) is not None:
+        return found / 2**20
     if sys.platform == "win32":
-        return _peak_working_set_mib()
+        return _working_set("peak") / 2**20
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 1024
 
 
-def _peak_working_set_mib() -> float:
-    """Peak working set on Windows (GetProcessMemoryInfo)."""
+def rss_bytes() -> int:
+    """Resident memory of this process now; the largest so far where a platform does not tell."""
+    if (found := _of_status("VmRSS")) is not None:
+        return found
+    if sys.platform == "win32":
+        return _working_set("now")
+    return int(peak_rss_mib() * 2**20)
+
+
+def _of_status(key: str) -> int | None:
+    """Bytes that Linux gives for a key; None on other platforms."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text().splitlines():
+            if line.startswith(f"{key}:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+def _working_set(which: str) -> int:
+    """Working set on Windows (GetProcessMemoryInfo), in bytes: the peak or that of now."""
     import ctypes
 
     class Counters(ctypes.Structure):
@@ -155,4 +293,4 @@ def _peak_working_set_mib() -> float:
     windows.psapi.GetProcessMemoryInfo(
         windows.kernel32.GetCurrentProcess(), ctypes.byref(counters), ctypes.sizeof(counters)
     )
-    return float(counters.peak) / 2**20
+    return int(getattr(counters, which))

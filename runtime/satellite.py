@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import SatelliteError
+from .satellite_cells import Cells, Pixels, PixelSource, side_by_side
 
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 """Bands of a FLAIR #2 series, in file order; those of 20 m are resampled to the 10 m grid."""
@@ -30,6 +31,13 @@ REFLECTANCE_SCALE = 10_000.0
 """Digital numbers per unit of surface reflectance (Level-2A)."""
 
 MONTHS = 12
+
+
+class NotSeenError(SatelliteError):
+    """No date shows anything of a tile: the series ends before it, is empty there, or is missing.
+
+    What is damaged is not among this: a map without Sentinel-2 would hide it.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,14 +114,14 @@ class SatelliteSpec:
             )
 
     def prepare(
-        self, stack: "SatelliteStack", rows: NDArray[np.float64], cols: NDArray[np.float64]
+        self, series: PixelSource, rows: NDArray[np.float64], cols: NDArray[np.float64]
     ) -> "SatelliteInput":
-        """Make the branch's input from the cells at these rows and columns of a stack.
+        """Make the branch's input from the cells at these rows and columns of a series.
 
         Raises:
-            SatelliteError: If nothing of the window can be seen on any date.
+            NotSeenError: If nothing of the window can be seen on any date.
         """
-        made = monthly_means(cut(stack, rows, cols), self.dates)
+        made = monthly_means(cut(series, rows, cols, policy=self.dates), self.dates)
         if self.bands == BANDS:
             return made
         order = [BANDS.index(band) for band in self.bands]
@@ -153,10 +161,31 @@ class SatelliteStack:
                 "check that data and masks belong together"
             )
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.dn.shape[2], self.dn.shape[3]
+
+    @property
+    def days(self) -> tuple[datetime.date, ...]:
+        """Day of each acquisition, in file order."""
+        return self.dates
+
+    def read(self, rows: slice, cols: slice) -> Pixels:
+        """Give the pixels of a box that lies on the stack; what is no number becomes nodata."""
+        dn = np.asarray(self.dn[:, :, rows, cols])
+        if dn.dtype.kind == "f":
+            dn = np.where(np.isfinite(dn), dn, 0)
+        return Pixels(
+            dn=side_by_side(dn),
+            cover=side_by_side(np.asarray(self.cover[:, :, rows, cols]).max(axis=1)),
+            filled=side_by_side(np.not_equal(dn, 0).any(axis=1)),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """Every date of a stack, resampled to the cells of one window."""
+    """Every date of a series, resampled to the cells of one window."""
 
     reflectance: NDArray[np.float32]
     """Surface reflectance, shape (dates, B, h, w); 0 where not valid."""
@@ -181,117 +210,102 @@ class SatelliteInput:
     """Days from the reference day to the middle of the month, shape (12,)."""
     dates_used: tuple[datetime.date, ...]
     """Dates that went into the series, in order of time."""
+    clear: bool = True
+    """Whether these dates are clear; else none was, and they are the least covered ones."""
 
 
-def cut(stack: SatelliteStack, rows: NDArray[np.float64], cols: NDArray[np.float64]) -> Window:
-    """Resample a stack to the cells of a window, bilinearly between pixel centres.
+def cut(
+    series: PixelSource,
+    rows: NDArray[np.float64],
+    cols: NDArray[np.float64],
+    *,
+    policy: DatePolicy | None = None,
+) -> Window:
+    """Resample a series to the cells of a window, bilinearly between pixel centres.
 
     Args:
-        stack: The area's series.
+        series: The area's series.
         rows: Row of each cell's centre, shape (h, w); 0 is the centre of the first pixel.
         cols: Column of each cell's centre, shape (h, w).
+        policy: If some dates are clear under this policy, the others are left out: `monthly_means`
+            has no use for them.
 
     Returns:
         The window. A cell is valid on a date when every pixel it draws from is.
 
     Raises:
-        SatelliteError: If no cell lies on the stack.
+        NotSeenError: If no cell lies on the series.
     """
-    height, width = stack.dn.shape[2:]
+    height, width = series.shape
     inside = (rows > -0.5) & (rows < height - 0.5) & (cols > -0.5) & (cols < width - 0.5)
     if not inside.any():
-        raise SatelliteError(
+        raise NotSeenError(
             f"a tile needs Sentinel-2 rows {rows.min():.0f} to {rows.max():.0f} and columns "
             f"{cols.min():.0f} to {cols.max():.0f}, the series has {height} x {width} px; "
             "give a series that covers the aerial image"
         )
-    top, bottom, down = _neighbours(rows, height)
-    left, right, across = _neighbours(cols, width)
-    first_row, first_col = int(top.min()), int(left.min())
-    box = (slice(first_row, int(bottom.max()) + 1), slice(first_col, int(right.max()) + 1))
-    corners = tuple(
-        (r - first_row, c - first_col, weight)
-        for r, c, weight in (
-            (top, left, (1 - down) * (1 - across)),
-            (top, right, (1 - down) * across),
-            (bottom, left, down * (1 - across)),
-            (bottom, right, down * across),
-        )
-    )
-    return _weigh(stack, box, corners, inside)
-
-
-def _neighbours(
-    position: NDArray[np.float64], size: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """Index of the pixel before and after each position, and the weight of the one after."""
-    clipped = np.clip(position, 0.0, size - 1.0)
-    before = np.floor(clipped).astype(np.intp)
-    weight = (clipped - before).astype(np.float32)
-    after = np.minimum(before + (weight > 0), size - 1)
-    return before, after, weight
-
-
-Corner = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]
-
-
-def _weigh(
-    stack: SatelliteStack,
-    box: tuple[slice, slice],
-    corners: Sequence[Corner],
-    inside: NDArray[np.bool_],
-) -> Window:
-    dn = np.asarray(stack.dn[:, :, box[0], box[1]])
-    if dn.dtype.kind == "f":
-        dn = np.where(np.isfinite(dn), dn, 0)
-    cover = np.asarray(stack.cover[:, :, box[0], box[1]]).max(axis=1).astype(np.float32)
-    filled: NDArray[np.bool_] = np.not_equal(dn, 0).any(axis=1)
-    offsets = np.array(stack.offsets, dtype=np.float32)[:, None, None, None]
-    shape = inside.shape
-    values = np.zeros((*dn.shape[:2], *shape), dtype=np.float32)
-    covered = np.zeros((dn.shape[0], *shape), dtype=np.float32)
-    valid = np.ones((dn.shape[0], *shape), dtype=np.bool_)
-    for rows, cols, weight in corners:
-        if not weight.any():
-            continue
-        values += dn[:, :, rows, cols] * weight
-        covered += cover[:, rows, cols] * weight
-        valid &= filled[:, rows, cols] | (weight == 0)
-    reflectance = (values - offsets) / np.float32(REFLECTANCE_SCALE)
-    reflectance *= valid[:, None]
+    cells = Cells(series, rows, cols)
+    cover, valid, days = cells.cover(), cells.valid(), series.days
+    kept = np.arange(len(days))
+    if policy is not None:
+        clear = np.flatnonzero(_covered(cover, valid, inside, policy) < policy.max_covered)
+        kept = clear if clear.size else kept
+        cover, valid = cover[kept], valid[kept]
+    reflectance = cells.dn(kept)
+    if any(series.offsets):
+        reflectance -= np.array(series.offsets, dtype=np.float32)[kept, None, None, None]
+    reflectance /= np.float32(REFLECTANCE_SCALE)
+    if not valid.all():
+        reflectance *= valid[:, None]
     return Window(
-        reflectance=reflectance, valid=valid, cover=covered, inside=inside, dates=stack.dates
+        reflectance=reflectance,
+        valid=valid,
+        cover=cover,
+        inside=inside,
+        dates=tuple(days[index] for index in kept),
     )
 
 
 def covered_share(window: Window, policy: DatePolicy) -> NDArray[np.float64]:
     """Share of a window's cells, of those inside the stack, that cannot be seen; shape (dates,)."""
+    return _covered(window.cover, window.valid, window.inside, policy)
+
+
+def _covered(
+    cover: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    inside: NDArray[np.bool_],
+    policy: DatePolicy,
+) -> NDArray[np.float64]:
     # NaN, a probability that nobody knows, hides: it is not below the limit.
-    seen = np.logical_and(window.cover < policy.cloud_probability, window.valid)
-    hidden: NDArray[np.bool_] = np.logical_not(seen)
-    share: NDArray[np.float64] = hidden[:, window.inside].mean(axis=1)
+    seen = np.logical_and(cover < policy.cloud_probability, valid)
+    hidden = np.count_nonzero(~seen & inside, axis=(1, 2))
+    share: NDArray[np.float64] = hidden / np.count_nonzero(inside)
     return share
 
 
-def choose_dates(window: Window, policy: DatePolicy) -> NDArray[np.intp]:
-    """Indices of the dates to use, in file order: the clear ones, else the least covered.
+def choose_dates(window: Window, policy: DatePolicy) -> tuple[NDArray[np.intp], bool]:
+    """Choose the dates to use: the clear ones, else the least covered.
+
+    Returns:
+        Their indices, in file order, and whether they are clear.
 
     Raises:
-        SatelliteError: If no date shows any part of the window.
+        NotSeenError: If no date shows any part of the window.
     """
     share = covered_share(window, policy)
     clear = np.flatnonzero(share < policy.max_covered)
     if clear.size:
-        return clear
+        return clear, True
     visible = np.flatnonzero(window.valid[:, window.inside].any(axis=1))
     if not visible.size:
-        raise SatelliteError(
+        raise NotSeenError(
             f"none of the {len(window.dates)} Sentinel-2 dates has data here; "
             "expected at least one; give a series that covers the aerial image"
         )
     rank = _time_rank(window)
     order = sorted(visible, key=lambda index: (share[index], rank[index]))
-    return np.sort(np.array(order[: policy.fallback_dates], dtype=np.intp))
+    return np.sort(np.array(order[: policy.fallback_dates], dtype=np.intp)), False
 
 
 def _time_rank(window: Window) -> list[int]:
@@ -321,28 +335,42 @@ def monthly_means(window: Window, policy: DatePolicy) -> SatelliteInput:
         Twelve time steps, January to December whatever the year; months without a date are masked.
 
     Raises:
-        SatelliteError: If no date shows any part of the window.
+        NotSeenError: If no date shows any part of the window.
 
     Reference: LF-DLM (Dimitrovski et al. 2024, arXiv 2410.00469), section on data; FLAIR #2
         (Garioud et al. 2023, arXiv 2310.13336).
     """
     rank = _time_rank(window)
-    in_time = sorted(choose_dates(window, policy), key=lambda index: rank[index])
-    shape = window.reflectance.shape[1:]
-    total = np.zeros((MONTHS, *shape), dtype=np.float64)
-    count = np.zeros((MONTHS, 1, *shape[1:]), dtype=np.float64)
-    for index in in_time:
-        month = window.dates[index].month - 1
-        total[month] += window.reflectance[index]
-        count[month, 0] += window.valid[index]
+    chosen, clear = choose_dates(window, policy)
+    in_time = sorted(chosen, key=lambda index: rank[index])
+    series = np.zeros((MONTHS, *window.reflectance.shape[1:]), dtype=np.float32)
     date_mask = np.zeros(MONTHS, dtype=np.float32)
-    date_mask[[window.dates[index].month - 1 for index in in_time]] = 1.0
+    for month in range(MONTHS):
+        of_month = [index for index in in_time if window.dates[index].month == month + 1]
+        if of_month:
+            _mean(window, of_month, series[month])
+            date_mask[month] = 1.0
     return SatelliteInput(
-        series=(total / np.maximum(count, 1.0)).astype(np.float32),
+        series=series,
         date_mask=date_mask,
         days=policy.month_days(),
         dates_used=tuple(window.dates[index] for index in in_time),
+        clear=clear,
     )
+
+
+def _mean(window: Window, dates: Sequence[np.intp], out: NDArray[np.float32]) -> None:
+    """Average dates cell by cell, over those where it is valid, into shape (B, h, w)."""
+    if len(dates) == 1:
+        # The sum of one number in double precision is that number.
+        np.add(window.reflectance[dates[0]], np.float32(0), out=out)
+        return
+    total = np.zeros(out.shape, dtype=np.float64)
+    count = np.zeros(out.shape[1:], dtype=np.float64)
+    for index in dates:
+        total += window.reflectance[index]
+        count += window.valid[index]
+    np.divide(total, np.maximum(count, 1.0), out=out, casting="same_kind")
 
 
 def window_cells(

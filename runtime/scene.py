@@ -40,6 +40,9 @@ class SatelliteSource(Protocol):
     def dates(self) -> int:
         """Dates of the series."""
 
+    def source_files(self) -> tuple[Path, ...]:
+        """Files that it is read from."""
+
     def prepare(self, grid: Grid, row: float, col: float, spec: SatelliteSpec) -> SatelliteInput:
         """Make the input of the tile centred on (row, col) of an aerial grid, in pixel edges."""
 
@@ -60,6 +63,10 @@ class PatchSeries:
     def dates(self) -> int:
         """Dates of the series."""
         return len(self.tree.stack(self.patch_id).dates)
+
+    def source_files(self) -> tuple[Path, ...]:
+        """Files of the patch's series."""
+        return self.tree.series_files(self.patch_id)
 
     def prepare(self, grid: Grid, row: float, col: float, spec: SatelliteSpec) -> SatelliteInput:
         """Cut the window around a place on the patch, whose centre lies at the centroid.
@@ -85,19 +92,24 @@ class Scene:
     aerial: Path
     satellite: SatelliteSource | None
     assume_crs: str | None = None
+    alone: bool = False
+    """Mapped by itself, whatever lies beside it."""
 
     def open(self) -> RasterReader:
         """Open the aerial raster."""
         return RasterReader(self.aerial, assume_crs=self.assume_crs)
 
 
-def find_scenes(source: Path, satellite: Path | None, *, needs_satellite: bool) -> list[Scene]:
+def find_scenes(
+    source: Path, satellite: Path | None, *, needs_satellite: bool, may_lack: bool = False
+) -> list[Scene]:
     """Find the aerial rasters of an input and the series that belong to them.
 
     Args:
         source: A GeoTIFF, a scene folder, a FLAIR #2 tree or a folder of GeoTIFFs.
         satellite: Folder of `S2_YYYYMMDD.tif` files; beside or in `source` if None.
         needs_satellite: Whether the model has a satellite branch.
+        may_lack: Whether a folder of series that is not named and not there will do.
 
     Raises:
         DataError: If there is no aerial raster.
@@ -112,6 +124,7 @@ def find_scenes(source: Path, satellite: Path | None, *, needs_satellite: bool) 
                 aerial=patch.image,
                 satellite=PatchSeries(tree=tree, patch_id=name) if needs_satellite else None,
                 assume_crs=FLAIR_CRS,
+                alone=True,
             )
             for name, patch in tree.patches.items()
         ]
@@ -119,7 +132,8 @@ def find_scenes(source: Path, satellite: Path | None, *, needs_satellite: bool) 
     series = None
     if needs_satellite:
         folder = satellite or (source if source.is_dir() else source.parent) / SATELLITE_FOLDER
-        series = open_series(folder)
+        if satellite is not None or folder.is_dir() or not may_lack:
+            series = open_series(folder)
     return [Scene(aerial=path, satellite=series) for path in files]
 
 
@@ -156,17 +170,33 @@ def check_fit(scene: Scene, info: RasterInfo, spec: AerialSpec) -> None:
     """
     _check_bands(info, spec)
     _check_resolution(info, spec)
-    if isinstance(scene.satellite, GeoSeries) and not info.grid.overlaps(scene.satellite.grid):
+    check_overlap(info.grid, scene.satellite, info.path)
+
+
+def check_overlap(grid: Grid, satellite: SatelliteSource | None, path: Path) -> None:
+    """Check that aerial imagery and its series show some common ground.
+
+    Args:
+        grid: Grid of the imagery.
+        satellite: Its series; one without a place of its own is passed over.
+        path: The file to name.
+
+    Raises:
+        GridError: If the series lies elsewhere.
+    """
+    if isinstance(satellite, GeoSeries) and not grid.overlaps(satellite.grid):
         raise GridError(
-            f"{info.path} and its Sentinel-2 series {scene.satellite.name} do not overlap; "
-            "expected the same ground; name the right folder with --satellite"
+            f"{path} and its Sentinel-2 series {satellite.name} do not overlap; expected the same "
+            "ground; name the right folder with --satellite"
         )
 
 
 def _check_bands(info: RasterInfo, spec: AerialSpec) -> None:
     names = tuple(name.lower() for name in info.bands)
+    if info.alpha is not None and info.count == len(spec.bands) + 1:
+        names = names[: info.alpha] + names[info.alpha + 1 :]
     expected = tuple(name.lower() for name in spec.bands)
-    if info.count != len(expected) or (are_names(names) and names != expected):
+    if len(names) != len(expected) or (are_names(names) and names != expected):
         shown = ", ".join(names) if all(names) else f"{info.count} unnamed bands"
         raise BandError(
             f"{info.path} holds {shown}; expected {len(spec.bands)}: {', '.join(spec.bands)}, in "

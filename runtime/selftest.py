@@ -28,8 +28,8 @@ from .errors import (
     NotFiniteError,
 )
 from .manifest import Precision
-from .maps import CONFIDENCE_SCALE
-from .model import OpenModel, batch_of, golden_feed, repeated
+from .model import OpenModel, golden_feed, repeated
+from .output.values import CONFIDENCE_SCALE
 
 DECIDED = 0.6
 """Expected confidence from which on a pixel's class must come out."""
@@ -119,7 +119,7 @@ def self_test(model: OpenModel, bundle: Bundle, backend: Backend) -> SelfTest:
         DeviceError: If the GPU fails.
     """
     feed, expected = golden_feed(bundle)
-    batch = batch_of(model)
+    batch = model.batch
     begin = time.perf_counter()
     outputs = model.trace(repeated(feed, batch))
     seconds = time.perf_counter() - begin

@@ -52,6 +52,12 @@ def holds_series(folder: Path, *, zone: str) -> bool:
     return bool(_found(folder, "data.npy", zone))
 
 
+def series_files(folder: Path, *, zone: str) -> tuple[Path, ...]:
+    """Files of the series of a zone in a folder."""
+    suffixes = ("data.npy", "masks.npy", "products.txt")
+    return tuple(path for suffix in suffixes for path in _found(folder, suffix, zone))
+
+
 def _found(folder: Path, suffix: str, zone: str) -> list[Path]:
     """Files of a kind that name this zone, or none; a folder may hold those of several zones."""
     this = re.compile(rf"{re.escape(zone)}(?![A-Za-z0-9])")

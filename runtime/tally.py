@@ -4,15 +4,43 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from .backends import BackendChoice
 from .card import ModelCard
+from .energy import EnergyMeter
 from .grid import Grid
 from .model import OpenModel
-from .report import BundleName, Clock, Drift, Report, SatelliteUse, latency, peak_rss_mib
+from .report import (
+    BundleName,
+    Clock,
+    Drift,
+    Fit,
+    MemoryUse,
+    PlanSummary,
+    Report,
+    SatelliteUse,
+    Seams,
+    latency,
+    peak_rss_mib,
+)
 from .satellite import SatelliteInput
-from .scene import Scene
+from .scene import SatelliteSource
 from .selftest import SelfTest
+
+if TYPE_CHECKING:
+    from .aerial.reader import Damage
+
+TileState = Literal["clear", "covered", "aerial_only"]
+"""What a tile saw of Sentinel-2: clear dates, covered ones only, or none."""
+
+
+class Observed(Protocol):
+    """What is mapped, such as a scene or a mosaic."""
+
+    @property
+    def satellite(self) -> SatelliteSource | None:
+        """Its series."""
 
 
 @dataclass
@@ -36,6 +64,24 @@ class Tally:
     outputs: list[str] = field(default_factory=list)
     tiles_outside: int = 0
     """Tiles outside the ranges of calibration."""
+    meter: EnergyMeter | None = None
+    """Measures the energy of the run; asked when it is summed up."""
+    policy: str = "refuse a tile without a usable date"
+    """What is done where no date is clear."""
+    satellite_tiles: Counter[TileState] = field(default_factory=Counter)
+    """Tiles by what they saw of Sentinel-2; `aerial_only` those of a model without that branch."""
+    date_gap_days: int | None = None
+    lattice_agreement: float | None = None
+    pixels_before: int = 0
+    """Pixels of the maps that an earlier, interrupted run has written."""
+    resumed: bool = False
+    why_fresh: str = ""
+    """Why an interrupted run that was found could not go on; empty if none was found."""
+    damaged: "list[Damage]" = field(default_factory=list)
+    seams: Seams | None = None
+    plan: PlanSummary | None = None
+    memory: MemoryUse | None = None
+    fit: Fit | None = None
     _outside: Counter[str] = field(default_factory=Counter)
     _infer_s: float = 0.0
     _dates_used: set[tuple[str, date]] = field(default_factory=set)
@@ -52,16 +98,40 @@ class Tally:
         """Tiles run."""
         return len(self.tile_seconds)
 
+    @property
+    def backend_name(self) -> str:
+        """What runs the model."""
+        return "pytorch" if self.backend is None else self.backend.name
+
+    def dates_used(self, series: str) -> set[date]:
+        """Dates of a series that at least one tile has used."""
+        return {day for name, day in self._dates_used if name == series}
+
     def add_tile(
-        self, scene: Scene, satellite: SatelliteInput | None, outside: tuple[str, ...] = ()
+        self,
+        scene: Observed,
+        satellite: SatelliteInput | None,
+        outside: tuple[str, ...] = (),
+        *,
+        seconds: float | None = None,
     ) -> None:
-        """Count a tile that has just been run, and the bands in which it is unlike calibration."""
-        infer_s = self.clock.stages_s["infer"]
-        self.tile_seconds.append(infer_s - self._infer_s)
-        self._infer_s = infer_s
+        """Count a tile whose result has just come; always called by one and the same thread.
+
+        Args:
+            scene: What the tile is a part of.
+            satellite: Its satellite input; None without one.
+            outside: Bands in which it is unlike calibration.
+            seconds: What the model took for it, its share of a batch; None if that is all that
+                stage `infer` has worked since the last tile.
+        """
+        if seconds is None:
+            infer_s = self.clock.stages_s["infer"]
+            seconds, self._infer_s = infer_s - self._infer_s, infer_s
+        self.tile_seconds.append(seconds)
         self.cold_start_s = self.cold_start_s or self.clock.wall_s
         self.tiles_outside += bool(outside)
         self._outside.update(outside)
+        self.satellite_tiles[_state_of(satellite)] += 1
         if satellite is not None and scene.satellite is not None:
             self.encoder_runs += 1
             series = scene.satellite.name
@@ -78,10 +148,11 @@ class Tally:
         """Sum up."""
         wall = self.clock.wall_s
         ran = self.backend
+        now = max(self.pixels - self.pixels_before, 0) / max(self.pixels, 1)
         return Report(
             segx_version=segx_version,
             bundle=BundleName(name=card.name, sha256=card.sha256),
-            backend="pytorch" if ran is None else ran.name,
+            backend=self.backend_name,
             device="chosen by PyTorch" if ran is None else ran.device,
             precision=precision,
             wall_s=wall,
@@ -90,17 +161,36 @@ class Tally:
             tiles=self.tiles,
             pixels=self.pixels,
             area_km2=self.area_km2,
-            mpx_per_s=self.pixels / wall / 1e6,
-            km2_per_h=self.area_km2 / wall * 3600,
+            mpx_per_s=now * self.pixels / wall / 1e6,
+            km2_per_h=now * self.area_km2 / wall * 3600,
             peak_rss_mib=peak_rss_mib(),
             latency_ms=latency(self.tile_seconds),
-            satellite=self._satellite(),
+            satellite=None if card.satellite is None else self._satellite(),
             outputs=tuple(self.outputs),
             drift=None if card.input_ranges is None else self._drift(),
             passed_over={} if ran is None else reasons_by_name(ran),
             self_test=self.self_test,
             device_ms=self._device_ms(),
+            waiting_s={stage: dict(waited) for stage, waited in self.clock.waiting_s.items()},
+            bound_by=self.clock.bound_by,
+            model_share=self._model_share(wall),
+            energy=None if self.meter is None else self.meter.energy,
+            damaged=tuple(self.damaged),
+            seams=self.seams,
+            plan=self.plan,
+            resumed=self.resumed,
+            tiles_skipped=self.empty_tiles,
+            memory=self.memory,
+            fit=self.fit,
         )
+
+    def _model_share(self, wall: float) -> float | None:
+        """Busy time of the model over wall time, both after the first call."""
+        first = 1 if self.plan is None else self.plan.batch
+        if self.tiles <= first:
+            return None
+        busy = self.clock.stages_s.get("infer", 0.0) - sum(self.tile_seconds[:first])
+        return busy / max(wall - self.cold_start_s, 1e-9)
 
     def _device_ms(self) -> dict[str, float] | None:
         if self.timed is None:
@@ -114,15 +204,24 @@ class Tally:
             bands=dict(self._outside.most_common()),
         )
 
-    def _satellite(self) -> SatelliteUse | None:
-        if not self.encoder_runs:
-            return None
+    def _satellite(self) -> SatelliteUse:
         return SatelliteUse(
             dates_total=sum(self._dates_total.values()),
             dates_used=len(self._dates_used),
             encoder_runs=self.encoder_runs,
-            policy="refuse a tile without a usable date",
+            policy=self.policy,
+            tiles_clear=self.satellite_tiles["clear"],
+            tiles_covered=self.satellite_tiles["covered"],
+            tiles_aerial_only=self.satellite_tiles["aerial_only"],
+            date_gap_days=self.date_gap_days,
+            lattice_agreement=self.lattice_agreement,
         )
+
+
+def _state_of(satellite: SatelliteInput | None) -> TileState:
+    if satellite is None:
+        return "aerial_only"
+    return "clear" if satellite.clear else "covered"
 
 
 def reasons_by_name(choice: BackendChoice) -> dict[str, str]:

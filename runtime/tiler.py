@@ -7,7 +7,7 @@ outside the raster is padded; a tile is never pulled back, so that every tile si
     |<- halo ->|<------ interior ------>|<- halo ->|
     |<------------------ tile -------------------->|
 
-A raster that fits into one tile is one tile, without a halo.
+A raster of exactly one tile is a patch: it is run as in training, without a halo.
 """
 
 from collections.abc import Iterator
@@ -45,6 +45,8 @@ class TilePlan:
         shape: Height and width of the raster, in pixels.
         size: Side of a tile, in pixels; the side that the network was exported with.
         halo: Context on each side of the interior, in pixels.
+        origin: Row and column where the lattice of interiors begins, each above -stride and at
+            most 0; not used by a raster of exactly one tile.
 
     Raises:
         GridError: If the raster is empty or the halo leaves no interior.
@@ -53,9 +55,10 @@ class TilePlan:
     shape: tuple[int, int]
     size: int
     halo: int
+    origin: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
-        """Refuse a plan without pixels."""
+        """Refuse a plan without pixels, and an origin that skips some."""
         if min(self.shape) < 1:
             raise GridError(
                 f"a raster of {self.shape[0]} x {self.shape[1]} px has nothing to tile; "
@@ -66,15 +69,17 @@ class TilePlan:
                 f"a halo of {self.halo} px leaves no interior in a tile of {self.size} px; "
                 f"expected a halo below {self.size / 2:g} px; export the bundle with one"
             )
+        if not all(2 * self.halo - self.size < start <= 0 for start in self.origin):
+            raise ValueError(f"the lattice begins at {self.origin}; expected a place up to (0, 0)")
 
     @property
     def is_single(self) -> bool:
-        """Whether the raster fits into one tile."""
-        return max(self.shape) <= self.size
+        """Whether the raster is a patch: exactly one tile."""
+        return self.shape == (self.size, self.size)
 
     @property
     def margin(self) -> int:
-        """Halo in use: none where the raster fits into one tile."""
+        """Halo in use: none for a patch."""
         return 0 if self.is_single else self.halo
 
     @property
@@ -82,21 +87,48 @@ class TilePlan:
         """Step between neighbouring tiles, in pixels; also the side of a full interior."""
         return self.size - 2 * self.margin
 
+    @property
+    def tile_rows(self) -> int:
+        """Number of rows of tiles."""
+        return len(self._starts(0))
+
+    @property
+    def tile_cols(self) -> int:
+        """Number of columns of tiles."""
+        return len(self._starts(1))
+
     def __len__(self) -> int:
         """Return the number of tiles."""
-        height, width = self.shape
-        return -(-height // self.stride) * -(-width // self.stride)
+        return self.tile_rows * self.tile_cols
 
     def __iter__(self) -> Iterator[Tile]:
         """Yield the tiles in row-major order."""
-        height, width = self.shape
-        for top in range(0, height, self.stride):
-            for left in range(0, width, self.stride):
+        return self.within(slice(0, self.shape[1]))
+
+    def within(self, cols: slice) -> Iterator[Tile]:
+        """Yield the tiles whose interiors begin in some columns of the raster, row-major."""
+        lefts = [left for left in self._starts(1) if cols.start <= max(left, 0) < cols.stop]
+        for top in self._starts(0):
+            for left in lefts:
                 yield Tile(
                     row=top - self.margin,
                     col=left - self.margin,
-                    interior=(
-                        slice(top, min(top + self.stride, height)),
-                        slice(left, min(left + self.stride, width)),
-                    ),
+                    interior=(self._clipped(0, top), self._clipped(1, left)),
                 )
+
+    def strips(self, tile_cols: int) -> tuple[slice, ...]:
+        """Cut the raster into strips of so many columns of tiles, from left to right.
+
+        Returns:
+            Columns of the raster that the interiors of each strip cover.
+        """
+        lefts = self._starts(1)[::tile_cols]
+        ends = (*lefts[1:], self.shape[1])
+        return tuple(slice(max(left, 0), end) for left, end in zip(lefts, ends, strict=True))
+
+    def _starts(self, axis: int) -> range:
+        first = 0 if self.is_single else self.origin[axis]
+        return range(first, self.shape[axis], self.stride)
+
+    def _clipped(self, axis: int, start: int) -> slice:
+        return slice(max(start, 0), min(start + self.stride, self.shape[axis]))

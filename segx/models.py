@@ -10,7 +10,7 @@ from .options import RunFlags
 
 if TYPE_CHECKING:
     from runtime.bundle import Bundle
-    from runtime.card import ModelCard, Runnable
+    from runtime.card import ModelCard, TileRunner
     from runtime.ladder import Opened, RunRequest
     from runtime.report import Clock
     from runtime.tally import Tally
@@ -21,7 +21,7 @@ class AnyModel:
     """A bundle or a checkpoint that is ready to run."""
 
     card: "ModelCard"
-    model: "Runnable"
+    model: "TileRunner"
     origin: str
     """What it is, in a few words."""
     opened: "Opened | None"

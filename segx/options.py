@@ -91,7 +91,7 @@ class RunFlags:
         return tuple(name for name, there in options.items() if there)
 
     def request(
-        self, *, variant: Literal["classes", "probabilities"] = "classes", batch: int = 1
+        self, *, variant: Literal["classes", "probabilities"] = "classes", batch: int | None = 1
     ) -> "RunRequest":
         """Say how the bundle is to be opened.
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from runtime.classes import LandCoverClass
 from runtime.dataset import Dataset
 from runtime.errors import DataError
-from runtime.pipeline import SAMPLE_TAG
 from runtime.raster import RasterReader
+from runtime.stream.survey import SAMPLE_TAG
 
 from .batches import Patches, fits_in_memory, labels_of
 from .config import TrainConfig

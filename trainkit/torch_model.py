@@ -1,6 +1,6 @@
 """A model in PyTorch that runs like a bundle: feed in, classes and confidence out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from runtime.errors import FeedError
+from runtime.errors import BackendError, FeedError
 from runtime.manifest import Variant
 from runtime.model import make_feed
 from runtime.sample import Sample
@@ -26,6 +26,9 @@ class TorchModel:
     """
 
     precision = "fp32"
+    batch = 1
+    parts = ()
+    """A checkpoint is one piece."""
 
     def __init__(
         self,
@@ -45,6 +48,23 @@ class TorchModel:
     def takes_satellite(self) -> bool:
         """Whether the model has a satellite branch."""
         return "satellite" in self.model.branch_names
+
+    def run_many(
+        self, feeds: Iterable[Mapping[str, NDArray[Any]]]
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        """Run feeds one after the other; see `run`."""
+        return map(self.run, feeds)
+
+    def run_satellite(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Refuse: the parts of a checkpoint are not run one by one.
+
+        Raises:
+            BackendError: Always.
+        """
+        raise BackendError(
+            "a checkpoint runs as one piece; expected a bundle for a lattice of satellite windows; "
+            "export the checkpoint"
+        )
 
     @torch.no_grad()
     def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

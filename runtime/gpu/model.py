@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ..errors import DeviceError, FeedError
+from ..errors import BackendError, DeviceError, FeedError
 from ..manifest import PartSpec, Precision, TensorSpec
 from ..session import ExecutedPrecision, check_feed
 from .device import Device
@@ -79,11 +79,11 @@ class GpuModel:
         """Run all parts once.
 
         Args:
-            feed: Arrays of all inputs, of 1 to `batch` tiles; others are passed over. See
-                `runtime.model.TileModel.run`.
+            feed: Arrays of all inputs, of 1 to `batch` tiles; others are passed over. A part whose
+                outputs it holds is not run. See `runtime.model.TileModel.run`.
 
         Returns:
-            What no part takes, by name; the arrays are the caller's.
+            What is computed and no part takes, by name; the arrays are the caller's.
 
         Raises:
             FeedError: If an array does not match.
@@ -136,6 +136,17 @@ class GpuModel:
         finally:
             self._recall(flying)
 
+    def run_satellite(self, feed: Feed) -> Arrays:
+        """Refuse to run the satellite part alone.
+
+        Raises:
+            BackendError: Always.
+        """
+        raise BackendError(
+            "the satellite part cannot be run alone on TensorRT yet; expected a backend that runs "
+            "part by part; use `--backend onnxruntime` or openvino, or one window per tile"
+        )
+
     def _receive(self, slot: Slot) -> Arrays:
         with self._turn():
             return self._end(slot)
@@ -151,14 +162,15 @@ class GpuModel:
 
     def _check(self, feed: Feed) -> int:
         """Give the number of tiles in a feed whose arrays match."""
-        known = [feed[spec.name] for spec in self.inputs if spec.name in feed]
+        taken = self._pipe.flow(feed).inputs
+        known = [feed[spec.name] for spec in taken if spec.name in feed]
         batch = next((len(array) for array in known if array.ndim), self.batch)
         if not 1 <= batch <= self.batch:
             raise FeedError(
                 f"the feed has {batch} tiles; expected 1 to {self.batch}, for which the model was "
                 "opened; split it, or open the model for a larger batch"
             )
-        inputs = with_batch(self._pipe.tensors.inputs, batch)
+        inputs = with_batch(taken, batch)
         # A model of one branch is given the inputs of both, as on every other backend.
         names = {spec.name for spec in inputs}
         check_feed(inputs, {name: array for name, array in feed.items() if name in names})

@@ -7,11 +7,14 @@
 A slot holds what one feed in flight needs for itself. With two of them, a feed is copied in and a
 result out while the parts run for another feed. The parts of all feeds share one stream and run one
 after the other, so what they hand to each other needs no second copy.
+
+A feed may hold the outputs of a part in place of its inputs. Then the part is not run, and they are
+copied in when its turn comes, on the parts' stream: the feed before still uses their place.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -48,8 +51,26 @@ class Slot:
     """Events before the first part, and after each."""
     download: tuple[int, int]
     """Events before and after the download."""
+    given: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
+    """Page-locked host memory of what parts hand to each other, taken when a feed holds it."""
     batch: int = 0
     """Tiles of the feed that came last."""
+    flow: "Flow | None" = None
+    """What was done for the feed that came last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """What is done for feeds that give the outputs of the same parts."""
+
+    given: frozenset[str]
+    """Names of the parts that are not run."""
+    inputs: tuple[TensorSpec, ...]
+    """What the feed must hold."""
+    inner: tuple[TensorSpec, ...]
+    """What the parts that are run hand to later ones."""
+    results: tuple[TensorSpec, ...]
+    """What they give that no part takes."""
 
 
 class Pipe:
@@ -67,7 +88,9 @@ class Pipe:
         self._driver = driver
         self._engines = tuple(engines)
         self.tensors = Tensors.of([engine.part for engine in engines])
-        self._taken = Resources(driver)
+        self._batch = batch
+        self._flows: dict[frozenset[str], Flow] = {}
+        self._taken, self._given = Resources(driver), Resources(driver)
         try:
             inner = self._device(self.tensors.inner, batch)
             self.slots = tuple(self._slot(number, inner, batch) for number in range(slots))
@@ -76,6 +99,7 @@ class Pipe:
         except BaseException:
             self._taken.abandon()
             raise
+        self._taken.adopt(self._given)
 
     def _device(self, specs: Sequence[TensorSpec], batch: int) -> dict[str, int]:
         return {spec.name: self._taken.device(size_of(spec, batch)) for spec in specs}
@@ -91,6 +115,21 @@ class Pipe:
             download=(taken.event(), taken.event()),
         )
 
+    def flow(self, feed: Container[str]) -> Flow:
+        """Tell which parts are run for a feed of these names, and with which tensors."""
+        parts = [engine.part for engine in self._engines]
+        given = frozenset(part.name for part in parts if part.is_given(feed))
+        if given not in self._flows:
+            run = [part for part in parts if part.name not in given]
+            made = {spec.name for part in run for spec in part.outputs}
+            self._flows[given] = Flow(
+                given=given,
+                inputs=Tensors.of(run).inputs,
+                inner=tuple(spec for spec in self.tensors.inner if spec.name in made),
+                results=tuple(spec for spec in self.tensors.results if spec.name in made),
+            )
+        return self._flows[given]
+
     def begin(self, slot: Slot, feed: Mapping[str, NDArray[Any]], batch: int) -> None:
         """Copy a feed to page-locked memory, and enqueue all that is to be done for it.
 
@@ -103,23 +142,43 @@ class Pipe:
             DeviceError: If the driver refuses something.
             EngineError: If TensorRT does.
         """
-        driver, slot.batch = self._driver, batch
-        for spec in self.tensors.inputs:
+        driver, slot.batch, slot.flow = self._driver, batch, self.flow(feed)
+        inputs = [spec for spec in slot.flow.inputs if spec in self.tensors.inputs]
+        for spec in inputs:
             np.copyto(view(slot.pinned[spec.name], spec, batch), feed[spec.name])
         driver.record_event(slot.upload[0], self._up)
-        for spec in self.tensors.inputs:
-            address, block = slot.addresses[spec.name], slot.pinned[spec.name]
-            driver.upload(address, block.ctypes.data, size_of(spec, batch), self._up)
+        for spec in inputs:
+            self._upload(slot, spec, slot.pinned[spec.name], self._up)
         driver.record_event(slot.upload[1], self._up)
         driver.wait_event(self._run, slot.upload[1])
         driver.record_event(slot.parts[0], self._run)
         for engine, done in zip(self._engines, slot.parts[1:], strict=True):
-            engine.enqueue(slot.number, slot.addresses, batch, self._run)
+            if engine.part.name in slot.flow.given:
+                self._give(slot, engine.part.outputs, feed)
+            else:
+                engine.enqueue(slot.number, slot.addresses, batch, self._run)
             driver.record_event(done, self._run)
         driver.wait_event(self._down, slot.parts[-1])
         driver.record_event(slot.download[0], self._down)
-        self._download(slot, self.tensors.results, slot.pinned)
+        self._download(slot, slot.flow.results, slot.pinned)
         driver.record_event(slot.download[1], self._down)
+
+    def _give(
+        self, slot: Slot, specs: Sequence[TensorSpec], feed: Mapping[str, NDArray[Any]]
+    ) -> None:
+        """Copy in what a part would have handed to those that are run."""
+        for spec in specs:
+            if spec not in self.tensors.inner:
+                continue  # nothing takes it
+            if spec.name not in slot.given:
+                slot.given[spec.name] = self._given.pinned(size_of(spec, self._batch))
+            block = slot.given[spec.name]
+            np.copyto(view(block, spec, slot.batch), feed[spec.name])
+            self._upload(slot, spec, block, self._run)
+
+    def _upload(self, slot: Slot, spec: TensorSpec, block: NDArray[np.uint8], stream: int) -> None:
+        size = size_of(spec, slot.batch)
+        self._driver.upload(slot.addresses[spec.name], block.ctypes.data, size, stream)
 
     def _download(
         self, slot: Slot, specs: Sequence[TensorSpec], blocks: Mapping[str, NDArray[np.uint8]]
@@ -138,17 +197,20 @@ class Pipe:
             DeviceError: If something that was enqueued has failed.
         """
         self._driver.synchronize_event(slot.download[1])
-        return {
-            spec.name: view(slot.pinned[spec.name], spec, slot.batch)
-            for spec in self.tensors.results
-        }
+        specs = () if slot.flow is None else slot.flow.results
+        return {spec.name: view(slot.pinned[spec.name], spec, slot.batch) for spec in specs}
 
     def times_ms(self, slot: Slot) -> dict[str, float]:
-        """Milliseconds that each stage of a slot's finished feed took on the device."""
+        """Milliseconds that each stage of a slot's finished feed took on the device.
+
+        Parts that were not run are left out; copying in what they would have given is upload.
+        """
         elapsed = self._driver.elapsed_ms
         spans = zip(self._engines, slot.parts, slot.parts[1:], strict=False)
         parts = {engine.part.name: elapsed(first, last) for engine, first, last in spans}
-        return {UPLOAD: elapsed(*slot.upload), **parts, DOWNLOAD: elapsed(*slot.download)}
+        given = () if slot.flow is None else slot.flow.given
+        upload = elapsed(*slot.upload) + sum(parts.pop(name) for name in given)
+        return {UPLOAD: upload, **parts, DOWNLOAD: elapsed(*slot.download)}
 
     def inner(self, slot: Slot) -> Arrays:
         """Copy what the parts handed to each other, of the feed that was finished last.
@@ -156,7 +218,8 @@ class Pipe:
         Raises:
             DeviceError: If the driver refuses something.
         """
-        specs, taken = self.tensors.inner, Resources(self._driver)
+        specs = () if slot.flow is None else slot.flow.inner
+        taken = Resources(self._driver)
         try:
             blocks = {spec.name: taken.pinned(size_of(spec, slot.batch)) for spec in specs}
             self._download(slot, specs, blocks)

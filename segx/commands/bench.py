@@ -1,7 +1,7 @@
 """`segx bench`: time bundles, side by side."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from runtime.bundle import Bundle
     from runtime.ladder import RunRequest
 
+RoundsFlag = Annotated[
+    int,
+    typer.Option(
+        "--rounds", min=1, help="Runs end to end, each beside the model alone; 5 for a figure."
+    ),
+]
+
 
 def bench(
     bundles: list[Path] | None = typer.Argument(
@@ -32,8 +39,9 @@ def bench(
     ),
     warmup: int = typer.Option(3, min=0, help="Runs of a tile that are not counted."),
     repeats: int = typer.Option(20, min=1, help="Runs of a tile that are counted."),
+    rounds: RoundsFlag = 1,
     batch: int = typer.Option(
-        1, min=1, help="Tiles per call; above 1 without the end-to-end run, which takes one."
+        1, min=1, help="Tiles per call; above 1 end to end only over a --scene that is named."
     ),
     threads: int | None = typer.Option(None, min=1, help="Threads. Default: the backend's."),
     cuda: CudaFlag = None,
@@ -56,10 +64,6 @@ def bench(
     from ..console import chosen, done, say, write_json
     from ..sample import write_scene
 
-    if scene is not None and batch > 1:
-        raise typer.BadParameter(
-            "a scene is mapped tile by tile; leave out --scene or --batch", param_hint="--batch"
-        )
     flags = RunFlags(
         backend=backend,
         threads=threads,
@@ -75,7 +79,7 @@ def bench(
         newest = newest_bundle()
         paths = [newest or TOY]
         chosen("bundle", paths[0], "the newest verified one" if newest else "the packaged toy")
-    plan = BenchPlan(warmup=warmup, repeats=repeats)
+    plan = BenchPlan(warmup=warmup, repeats=repeats, rounds=rounds)
     found = [open_bundle(path) for path in paths]
     with tempfile.TemporaryDirectory(prefix="segx-bench-") as folder:
         if scene is None and batch == 1:
@@ -156,18 +160,15 @@ def _print_means(title: str, rows: list[tuple[str, dict[str, float]]]) -> None:
 
 
 def _print_end_to_end(results: "list[BenchResult]") -> None:
-    from ..console import table
+    from ..console import chosen, table
 
+    head = ["wall s", "Mpx/s", "km2/h", "efficiency", "least", "model %", "peak MiB", "mIoU %"]
     table(
-        ["bundle", "wall s", "Mpx/s", "km2/h", "efficiency", "peak MiB", "mIoU %", "verified"],
+        ["bundle", *head, "verified"],
         [
             [
                 r.bundle,
-                r.end_to_end.wall_s if r.end_to_end else None,
-                r.end_to_end.mpx_per_s if r.end_to_end else None,
-                r.end_to_end.km2_per_h if r.end_to_end else None,
-                r.efficiency,
-                r.peak_rss_mib,
+                *_end_to_end_cells(r),
                 100 * r.accuracy.miou if r.accuracy else None,
                 "yes" if r.verified else "no",
             ]
@@ -175,3 +176,25 @@ def _print_end_to_end(results: "list[BenchResult]") -> None:
         ],
         title="end to end over the scene",
     )
+    if any(len(r.rounds) > 1 for r in results):
+        chosen("rounds", len(results[0].rounds), "tiles/s and efficiency: median")
+    for r in results:
+        if r.end_to_end is not None and r.end_to_end.energy is not None:
+            energy = r.end_to_end.energy
+            used = f"{energy.joules:.1f} J, {energy.mean_watts:.1f} W"
+            chosen(f"energy of {r.bundle}", used, energy.source)
+
+
+def _end_to_end_cells(result: "BenchResult") -> list[object]:
+    run = result.end_to_end
+    if run is None:
+        return [None, None, None, None, None, None, result.peak_rss_mib]
+    return [
+        run.wall_s,
+        run.mpx_per_s,
+        run.km2_per_h,
+        result.efficiency,
+        result.efficiency_least,
+        None if run.model_share is None else 100 * run.model_share,
+        run.peak_rss_mib,
+    ]

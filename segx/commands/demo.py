@@ -26,17 +26,7 @@ def demo(
         write_scene(scene, seed=7)
     chosen("scene", scene)
     say("2. mapping it with the packaged toy bundle")
-    infer(
-        scene,
-        bundle=TOY,
-        satellite=None,
-        out=out / "maps",
-        threads=None,
-        confidence=True,
-        probabilities=False,
-        toy_ok=False,
-        json=json,
-    )
+    infer(scene, bundle=TOY, out=out / "maps", confidence=True, json=json)
     say("3. measuring the map against the scene's labels")
     eval_(
         TOY,

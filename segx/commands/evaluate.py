@@ -106,25 +106,22 @@ def _scene(measured: "AnyModel", scene: Path) -> "dict[str, Evaluation]":
     import tempfile
 
     from runtime.evaluate import evaluate_map
-    from runtime.maps import MapOptions
-    from runtime.pipeline import infer
+    from runtime.pipeline import map_survey
     from runtime.scene import SCENE_LABELS, find_scenes
+    from runtime.stream.options import InferOptions
+    from runtime.stream.survey import make_survey
 
     from ..console import progress
 
     card = measured.card
     scenes = find_scenes(scene, None, needs_satellite=card.satellite is not None)
     with tempfile.TemporaryDirectory(prefix="segx-eval-") as out, progress("tiles") as advance:
-        report = infer(
-            scenes,
-            card,
-            measured.model,
-            Path(out),
-            tally=measured.tally(),
-            options=MapOptions(allow_toy=True),
-            on_tile=advance,
+        survey = make_survey(scenes, card, InferOptions(allow_toy=True))
+        report = map_survey(
+            survey, measured.model, Path(out), tally=measured.tally(), on_tile=advance
         )
-        result = evaluate_map(Path(report.outputs[0]), scene / SCENE_LABELS, card)
+        plan = survey.areas[0].plan
+        result = evaluate_map(Path(report.outputs[0]), scene / SCENE_LABELS, card, plan)
     results = {"scene": result.whole}
     if result.seams is not None:
         results["along tile seams"] = result.seams

@@ -1,7 +1,8 @@
 """`segx infer`: map scenes with a bundle."""
 
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -17,56 +18,124 @@ from ..options import (
 )
 
 if TYPE_CHECKING:
-    from runtime.report import Drift, Report
+    from runtime.bundle import Bundle
+    from runtime.ladder import Opened, RunRequest
+    from runtime.report import Drift, Report, SatelliteUse
     from runtime.scene import Scene
+    from runtime.stream.forecast import Forecast
+    from runtime.stream.options import InferOptions
+    from runtime.stream.survey import Survey
+
+NOT_WHOLE = 3
+"""Exit code of a run whose maps have holes where the input is damaged."""
+
+
+class MissingSatelliteName(str, Enum):
+    """What to do where no Sentinel-2 date is clear."""
+
+    nearest_dates = "nearest-dates"
+    refuse = "refuse"
+    aerial_only = "aerial-only"
 
 
 def infer(
     source: Path = typer.Argument(
         ..., metavar="INPUT", help="GeoTIFF, folder of GeoTIFFs, scene folder or FLAIR #2 tree."
     ),
-    bundle: Path | None = typer.Option(
-        None, help="Bundle to run. Default: the newest verified one below this folder."
-    ),
-    satellite: Path | None = typer.Option(
-        None, help="Folder of S2_YYYYMMDD.tif files. Default: sentinel2 in or beside INPUT."
-    ),
-    out: Path = typer.Option(Path("maps"), help="Folder for maps and report."),
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="Bundle to run. Default: the newest verified one below this folder."),
+    ] = None,
+    satellite: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of S2_YYYYMMDD.tif files. Default: sentinel2 in or beside INPUT."
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for maps and report.")] = Path("maps"),
+    confidence: Annotated[
+        bool, typer.Option("--confidence", help="Also write the confidence.")
+    ] = False,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Also write one probability band per class.")
+    ] = False,
+    quality: Annotated[
+        bool, typer.Option("--quality", help="Also write what each pixel was mapped from.")
+    ] = False,
+    missing_satellite: Annotated[
+        MissingSatelliteName,
+        typer.Option(
+            help="Where no Sentinel-2 date is clear: take the least covered, stop, or go without.",
+        ),
+    ] = MissingSatelliteName.nearest_dates,
+    satellite_lattice: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Run the satellite branch once per so many cells, not per tile; 0: as fits.",
+        ),
+    ] = None,
+    bands: Annotated[
+        str | None,
+        typer.Option(help="Bands of INPUT in the model's order, by number or name: 4,1,2,3."),
+    ] = None,
+    elevation: Annotated[
+        str | None,
+        typer.Option(
+            help="Raster of heights above the ground, or zero, where INPUT has no such band."
+        ),
+    ] = None,
+    resample: Annotated[
+        bool,
+        typer.Option("--resample", help="Bring INPUT of another resolution to that of the model."),
+    ] = False,
+    blend: Annotated[
+        bool,
+        typer.Option("--blend", help="Blend overlapping tiles (Hann) instead of cropping them."),
+    ] = False,
+    halo: Annotated[
+        int | None,
+        typer.Option(min=0, help="Context around a tile's interior, px. Default: the model's."),
+    ] = None,
+    max_memory: Annotated[str | None, typer.Option(help="Most memory to use: 2GB, 800MB.")] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Tiles per call. Default: 1 on a processor, 8 on a GPU."),
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Do not go on with a run that stopped.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done and what it takes, and stop.")
+    ] = False,
     backend: BackendFlag = BackendName.auto,
-    threads: int | None = typer.Option(None, min=1, help="Threads. Default: the backend's."),
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads. Default: the backend's.")
+    ] = None,
     cuda: CudaFlag = None,
     rebuild: RebuildFlag = None,
     engines: EnginesFlag = None,
     trust_engines: TrustFlag = False,
     skip_self_test: SkipSelfTestFlag = False,
-    confidence: bool = typer.Option(False, "--confidence", help="Also write the confidence."),
-    probabilities: bool = typer.Option(
-        False, "--probabilities", help="Also write one probability band per class."
-    ),
-    toy_ok: bool = typer.Option(
-        False, "--toy-ok", help="Let a toy bundle map imagery that was not generated."
-    ),
-    json: Path | None = typer.Option(None, help="Also write the report to this file."),
+    toy_ok: Annotated[
+        bool, typer.Option("--toy-ok", help="Let a toy bundle map imagery that was not generated.")
+    ] = False,
+    json: Annotated[
+        Path | None, typer.Option(help="Also write the report, or the plan, here.")
+    ] = None,
 ) -> None:
     """Map land cover over aerial imagery with its Sentinel-2 series.
 
+    A run that was stopped goes on when the same command is given again.
+
     Example: segx infer tiles/ --bundle bundles/lf-dlm-tiny-fp32.segx --confidence
     """
-    from contextlib import closing
-
-    from runtime.bundle import open_bundle
-    from runtime.maps import MapOptions
-    from runtime.pipeline import check_scenes
-    from runtime.pipeline import infer as map_scenes
-    from runtime.report import Clock
-    from runtime.scene import find_scenes
+    from runtime.stream.options import InferOptions
 
     from .. import __version__
     from ..bundles import bundle_or_newest
-    from ..console import chosen, done, progress, write_json
-    from ..models import open_and_say, tally_of
+    from ..sizes import parse_size
 
-    clock = Clock()
     flags = RunFlags(
         backend=backend,
         threads=threads,
@@ -76,57 +145,195 @@ def infer(
         trust_engines=trust_engines,
         skip_self_test=skip_self_test,
     )
-    request = flags.request(variant="probabilities" if probabilities else "classes")
-    options = MapOptions(
+    options = InferOptions(
         confidence=confidence,
         probabilities=probabilities,
+        quality=quality,
+        blend=blend,
+        halo=halo,
+        bands=bands,
+        elevation=elevation,
+        resample=resample,
+        missing_satellite=missing_satellite.value,
+        lattice_cells=satellite_lattice,
+        max_memory=None if max_memory is None else parse_size(max_memory),
+        restart=restart,
         allow_toy=toy_ok,
         segx_version=__version__,
     )
-    found = open_bundle(bundle_or_newest(bundle))
-    scenes = find_scenes(source, satellite, needs_satellite=found.card.satellite is not None)
-    check_scenes(scenes, found.card, options)
-    if not found.manifest.verified:
-        chosen("bundle", "not verified", found.manifest.verdict)
-    opened = open_and_say(found, request)
-    _print_input(scenes)
-    with closing(opened.model), progress("tiles") as advance:
-        report = map_scenes(
-            scenes,
-            found.card,
-            opened.model,
-            out,
-            tally=tally_of(opened, clock),
-            options=options,
-            on_tile=advance,
+    if satellite_lattice is not None and (batch or 1) > 1:
+        raise typer.BadParameter(
+            "a lattice of satellite windows takes one tile per call; leave one of them out",
+            param_hint="--batch",
         )
-    for path in {out / "report.json", json or out / "report.json"}:
-        write_json(path, report)
+    request = flags.request(variant=options.variant, batch=batch or options.batch)
+    _map(_Input(source, satellite), bundle_or_newest(bundle), request, options, out, json, dry_run)
+
+
+class _Input(NamedTuple):
+    """What is to be mapped."""
+
+    aerial: Path
+    satellite: Path | None
+
+
+def _map(
+    given: _Input,
+    path: Path,
+    request: "RunRequest",
+    options: "InferOptions",
+    out: Path,
+    json: Path | None,
+    dry_run: bool,
+) -> None:
+    from contextlib import closing
+
+    from runtime.bundle import open_bundle
+    from runtime.energy import EnergyMeter
+    from runtime.pipeline import map_survey
+    from runtime.report import Clock
+    from runtime.scene import find_scenes
+    from runtime.stream.survey import make_survey
+
+    from ..console import chosen, done, progress, write_json
+    from ..models import open_and_say, tally_of
+
+    clock, bundle = Clock(), open_bundle(path)
+    scenes = find_scenes(
+        *given,
+        needs_satellite=bundle.card.satellite is not None,
+        may_lack=options.missing_satellite == "aerial-only",
+    )
+    survey = make_survey(scenes, bundle.card, options)
+    if not bundle.manifest.verified:
+        chosen("bundle", "not verified", bundle.manifest.verdict)
+    _print_halo(options.halo, bundle.card.aerial.halo)
+    opened = open_and_say(bundle, request)
+    _print_input(scenes, len(survey.areas))
+    with closing(opened.model):
+        if dry_run:
+            _forecast(survey, bundle, opened, json)
+            return
+        tally = tally_of(opened, clock)
+        with progress("tiles") as advance, EnergyMeter(opened.choice.device) as tally.meter:
+            report = map_survey(survey, opened.model, out, tally=tally, on_tile=advance)
+    if json is not None:
+        write_json(json, report)
+    if tally.why_fresh:
+        chosen("resumed", "no, an interrupted run was another one", tally.why_fresh)
     _print_report(report)
     done(out, "open the maps in a GIS, or `segx bench`")
+    if report.damaged:
+        raise typer.Exit(NOT_WHOLE)
 
 
-def _print_input(scenes: "list[Scene]") -> None:
+def _print_halo(asked: int | None, needed: int) -> None:
+    if asked is not None and asked < needed:
+        typer.echo(
+            f"segx: warning: --halo {asked} is below the {needed} px that the model was measured "
+            "to need; expected borders between tiles to show; leave --halo out",
+            err=True,
+        )
+
+
+def _print_input(scenes: "list[Scene]", areas: int) -> None:
     from ..console import chosen
 
-    chosen("input", f"{len(scenes)} aerial raster(s)")
+    joined = f"{areas} mosaic(s)" if areas < len(scenes) else ""
+    chosen("input", f"{len(scenes)} aerial raster(s)", joined)
     series = sorted({scene.satellite.name for scene in scenes if scene.satellite is not None})
     if series:
         chosen("Sentinel-2", series[0] if len(series) == 1 else f"{len(series)} series")
 
 
+def _forecast(survey: "Survey", bundle: "Bundle", opened: "Opened", json: Path | None) -> None:
+    from runtime.model import golden_feed, repeated
+    from runtime.stream.forecast import forecast
+    from runtime.stream.summary import planned_memory
+
+    from ..console import done, say, write_json
+
+    model = opened.model
+    batch = model.batch
+    feed = repeated(golden_feed(bundle)[0], batch)
+    found = forecast(survey, model, feed, planned_memory(survey, batch=batch), batch=batch)
+    _print_forecast(found)
+    if json is not None:
+        write_json(json, found)
+        done(json, "the same command without --dry-run")
+    else:
+        say("nothing was written; next: the same command without --dry-run")
+
+
+def _print_forecast(found: "Forecast") -> None:
+    from ..console import chosen
+
+    chosen(
+        "tiles",
+        f"{found.tiles} of {found.tile_size} px every {found.stride} px",
+        f"halo {found.halo} px, lattice of {found.lattice_px} px, {found.batch} per call",
+    )
+    chosen("recompute", f"{found.recompute:.2f} px run per px mapped")
+    parts = ", ".join(f"{name} {held:.0f}" for name, held in found.memory_mib.items() if held)
+    chosen("memory", f"{sum(found.memory_mib.values()):.0f} MiB", parts)
+    chosen("disk", f"{found.disk_mib:.0f} MiB while it runs", "maps are compressed at the end")
+    chosen(
+        "time",
+        f"{found.seconds:.1f} s for {found.area_km2:.3f} km2",
+        f"{1e3 * found.tile_s:.1f} ms per tile, measured on the golden tile",
+    )
+
+
 def _print_report(report: "Report") -> None:
     from ..console import chosen
 
+    if report.resumed:
+        chosen("resumed", "an interrupted run went on", "--restart begins anew")
     if report.satellite is not None:
-        used = f"{report.satellite.dates_used} of {report.satellite.dates_total}"
-        chosen("Sentinel-2 dates used", used, report.satellite.policy)
+        _print_satellite(report.satellite)
     if report.drift is not None:
         _print_drift(report.drift, report.tiles)
+    if report.seams is not None and report.seams.share is not None:
+        chosen("tile seams", f"{report.seams.share:.3%} of pixels differ between neighbours")
+    _print_damage(report)
+    share = "" if report.model_share is None else f", model busy {report.model_share:.0%}"
     chosen(
         "done",
         f"{report.tiles} tiles, {report.area_km2:.3f} km2 in {report.wall_s:.1f} s "
-        f"({report.km2_per_h:.1f} km2/h, {report.peak_rss_mib:.0f} MiB)",
+        f"({report.km2_per_h:.1f} km2/h, {report.peak_rss_mib:.0f} MiB{share})",
+    )
+
+
+def _print_satellite(use: "SatelliteUse") -> None:
+    from runtime.aerial.acquired import LONG_GAP_DAYS
+
+    from ..console import chosen
+
+    chosen("Sentinel-2 dates used", f"{use.dates_used} of {use.dates_total}", use.policy)
+    if use.tiles_aerial_only:
+        chosen("mapped without Sentinel-2", f"{use.tiles_aerial_only} tiles", "see the quality map")
+    if use.lattice_agreement is not None:
+        chosen(
+            "satellite lattice",
+            f"{use.encoder_runs} runs, {use.lattice_agreement:.2%} of pixels as with one per tile",
+        )
+    gap = use.date_gap_days
+    if gap is not None and gap > LONG_GAP_DAYS:
+        typer.echo(
+            f"segx: warning: aerial image and Sentinel-2 are {gap} days apart; expected a year at "
+            "most; give a series of the same year with --satellite",
+            err=True,
+        )
+
+
+def _print_damage(report: "Report") -> None:
+    if not report.damaged:
+        return
+    files = sorted({item.path for item in report.damaged})
+    typer.echo(
+        f"segx: warning: {len(report.damaged)} unreadable block(s) of {', '.join(files[:3])} are "
+        "nodata; expected whole files; replace them and run again with --restart",
+        err=True,
     )
 
 

@@ -8,13 +8,14 @@ from typing import cast, get_args, get_type_hints
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from exporter.export import Exported
 from exporter.parity import WHOLE, Ledger
 from runtime.backends import choose_backend
 from runtime.bundle import find_newest
 from runtime.manifest import Manifest
-from runtime.model import golden_feed, open_model
+from runtime.model import golden_feed, open_model, without_satellite
 from trainkit.checkpoint import Checkpoint
 from trainkit.torch_model import TorchModel
 
@@ -174,3 +175,20 @@ def test_the_document_names_every_key_of_the_provenance_and_every_file(exported:
         assert f"`{key}`" in document
     for file in manifest.files:
         assert file in document
+
+
+def test_without_satellite_an_export_gives_the_map_of_its_aerial_branch(
+    exported: Exported, checkpoint: Checkpoint
+) -> None:
+    bundle = exported.bundle
+    assert bundle.manifest.works_without_satellite
+    model = open_model(bundle, choose_backend("onnxruntime"), threads=1)
+    feed, _ = golden_feed(bundle)
+    alone = without_satellite(model.parts, {"aerial": feed["aerial"]}, 1)
+    found = model.run(alone)["classes"]
+    with torch.no_grad():
+        logits = checkpoint.model.branch_logits("aerial", {"aerial": torch.tensor(feed["aerial"])})
+        expected = checkpoint.model.fusion.upsample("aerial", logits).argmax(dim=1).numpy()
+    assert (found == expected).mean() > 0.999
+    assert len(np.unique(expected)) > 1
+    assert not np.array_equal(model.run(feed)["classes"], found)

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from exporter.describe import licences
+from exporter.describe import is_single_branch, licences
 from runtime import flair, landcover_ai
 from trainkit.checkpoint import Checkpoint
 
@@ -41,3 +41,29 @@ def test_without_recorded_terms_only_data_of_flairs_classes_are_taken_for_flair(
 
 def test_terms_of_the_weights_are_those_given(mini: Checkpoint) -> None:
     assert licences(mini, "Apache-2.0")["weights"] == "Apache-2.0"
+
+
+BOTH = ("aerial", "satellite")
+SINGLE_BRANCH = {
+    "one weight for all classes": (BOTH, ((0.55, 0.55), (0.45, 0.45)), True),
+    "weights by class": (BOTH, ((0.55, 0.5), (0.45, 0.5)), False),
+    "an aerial branch that does not count": (BOTH, ((0.0, 0.0), (1.0, 1.0)), False),
+    "a satellite branch that does not count": (BOTH, ((1.0, 1.0), (0.0, 0.0)), True),
+    "satellite first": (BOTH[::-1], ((0.4, 0.5), (0.6, 0.6)), True),
+    "no satellite branch": (("aerial",), ((1.0, 1.0),), False),
+    "no aerial branch": (("satellite",), ((1.0, 1.0),), False),
+    "two aerial branches": (
+        ("aerial", "aerial_2", "satellite"),
+        ((0.3, 0.3), (0.3, 0.3), (0.4, 0.4)),
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SINGLE_BRANCH)
+def test_only_a_sum_that_leaves_the_aerial_winner_is_a_single_branch(
+    mini: Checkpoint, case: str
+) -> None:
+    branches, weights, expected = SINGLE_BRANCH[case]
+    info = replace(mini.info, branches=branches, fusion_weights=weights)
+    assert is_single_branch(info) == expected

@@ -26,11 +26,11 @@ from runtime.backends import Backend, BackendChoice
 from runtime.bundle import Bundle, open_bundle
 from runtime.errors import BundleError, ParityError
 from runtime.manifest import PartSpec, TensorSpec
-from runtime.maps import MapOptions
 from runtime.model import golden_feed, open_model
 from runtime.pipeline import infer
 from runtime.scene import find_scenes
 from runtime.selftest import self_test
+from runtime.stream.options import InferOptions
 from runtime.tally import Tally
 
 Write = Callable[..., Path]
@@ -132,7 +132,7 @@ def test_a_scene_is_mapped_as_by_the_parts(
         out = tmp_path / f"maps-{bundle.manifest.name}"
         scenes = find_scenes(tiny_scene, None, needs_satellite=True)
         model = open_model(bundle, choice, variant="probabilities", threads=1)
-        options = MapOptions(probabilities=True)
+        options = InferOptions(probabilities=True)
         report = infer(scenes, bundle.card, model, out, tally=Tally(choice), options=options)
         assert report.satellite is not None
         maps.append([pixels(path) for path in sorted(report.outputs)])

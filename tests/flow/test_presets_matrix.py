@@ -10,9 +10,9 @@ from runtime.backends import CpuBackend
 from runtime.bundle import Bundle
 from runtime.ladder import RunRequest, open_best
 from runtime.manifest import Precision
-from runtime.maps import MapOptions
 from runtime.pipeline import infer
 from runtime.scene import find_scenes
+from runtime.stream.options import InferOptions
 from runtime.tally import Tally
 from segx.sample import write_scene
 from trainkit.config import presets
@@ -60,7 +60,7 @@ def map_scene(bundle: Bundle, work: Path) -> None:
             opened.model,
             work / f"{bundle.manifest.name}-{name}",
             tally=Tally(opened.choice),
-            options=MapOptions(),
+            options=InferOptions(),
         )
         opened.model.close()
         assert report.tiles == 4

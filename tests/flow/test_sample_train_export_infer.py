@@ -11,9 +11,9 @@ import rasterio
 from numpy.typing import NDArray
 
 from runtime.backends import BackendChoice
-from runtime.maps import MapOptions
 from runtime.pipeline import infer
 from runtime.scene import find_scenes
+from runtime.stream.options import InferOptions
 from runtime.tally import Tally
 from segx.sample import write_flair2, write_scene
 from trainkit.checkpoint import load_checkpoint
@@ -66,7 +66,7 @@ def test_the_map_is_on_the_aerial_grid_and_the_same_from_every_backend_and_from_
         TorchModel(checkpoint.model),
         work / "torch",
         tally=Tally(BackendChoice(name="openvino", reason="")),
-        options=MapOptions(),
+        options=InferOptions(),
     )
     assert report.tiles == 9
     maps = [

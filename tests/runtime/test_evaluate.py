@@ -15,21 +15,14 @@ from runtime.bundle import open_bundle
 from runtime.card import ModelCard
 from runtime.dataset import Dataset, open_dataset
 from runtime.errors import DataError, GridError
-from runtime.evaluate import (
-    SEAM_PX,
-    Evaluation,
-    check_classes,
-    evaluate,
-    evaluate_map,
-    seam_mask,
-    spread,
-)
+from runtime.evaluate import Evaluation, check_classes, evaluate, evaluate_map, spread
 from runtime.flair import CLASSES
 from runtime.manifest import AerialSpec, Normalization
 from runtime.metrics import ConfusionMatrix
 from runtime.model import open_model
 from runtime.sample import AERIAL_BANDS
 from runtime.satellite import SatelliteSpec
+from runtime.stream.seams import seam_mask
 from runtime.tiler import TilePlan
 
 Write = Callable[..., Path]
@@ -186,26 +179,7 @@ def test_a_limit_is_spread_over_the_whole_split(count: int, limit: int | None) -
 
 # Scenes.
 
-
-@given(
-    height=st.integers(1, 150), width=st.integers(1, 150), size=st.integers(8, 64), data=st.data()
-)
-def test_seams_are_the_pixels_near_a_border_between_two_interiors(
-    height: int, width: int, size: int, data: st.DataObject
-) -> None:
-    plan = TilePlan(
-        shape=(height, width), size=size, halo=data.draw(st.integers(0, (size - 1) // 2))
-    )
-    owner = np.zeros(plan.shape, dtype=np.int64)
-    for number, tile in enumerate(plan):
-        owner[tile.interior] = number
-    expected = np.zeros(plan.shape, dtype=np.bool_)
-    for axis in (0, 1):
-        changes = np.diff(owner, axis=axis).any(axis=1 - axis)
-        for border in (np.flatnonzero(changes) + 1).tolist():
-            near = slice(max(border - SEAM_PX, 0), border + SEAM_PX)
-            expected[(near, slice(None)) if axis == 0 else (slice(None), near)] = True
-    np.testing.assert_array_equal(seam_mask(plan), expected)
+ONE = TilePlan(shape=(90, 100), size=512, halo=64)
 
 
 def scores(evaluation: Evaluation | None) -> float:
@@ -219,17 +193,18 @@ def test_a_scene_is_measured_everywhere_and_along_its_seams(
     small = card(tile=64, halo=16)
     labels = np.random.default_rng(0).integers(0, 20, (1, 90, 100), dtype=np.uint8)
     predicted = np.where(labels == 0, 0, np.minimum(labels, 13) - 1).astype(np.uint8)
-    near = seam_mask(TilePlan(shape=(90, 100), size=64, halo=16))
+    plan = TilePlan(shape=(90, 100), size=64, halo=16)
+    near = seam_mask(plan)
     predicted[0, near] = (predicted[0, near] + 1) % 13
     predicted[0, 0, 0] = 255
     map_path = write_aerial(tmp_path / "map.tif", predicted, bands=(), nodata=255)
     labels_path = write_aerial(tmp_path / "labels.tif", labels, bands=())
-    result = evaluate_map(map_path, labels_path, small)
+    result = evaluate_map(map_path, labels_path, small, plan)
     assert scores(result.seams) == 0
     counted = (labels[0] > 0) & (predicted[0] < 255)
     assert result.whole.scores.pixels == counted.sum()
     assert scores(result.whole) == pytest.approx((counted & ~near).sum() / counted.sum())
-    alone = evaluate_map(map_path, labels_path, card())
+    alone = evaluate_map(map_path, labels_path, small, ONE)
     assert alone.seams is None, "one tile has no seam"
 
 
@@ -247,7 +222,7 @@ def test_labels_on_another_grid_are_refused(write_aerial: Write, tmp_path: Path)
     }
     for name, path in others.items():
         with pytest.raises(GridError, match=rf"{name} is .* px on another grid than .*; warp"):
-            evaluate_map(map_path, path, card())
+            evaluate_map(map_path, path, card(), ONE)
 
 
 @pytest.mark.parametrize(
@@ -264,7 +239,7 @@ def test_labels_of_another_kind_are_refused(
     map_path = write_aerial(tmp_path / "map.tif", np.ones((1, 30, 30), dtype=np.uint8), bands=())
     path = write_aerial(tmp_path / "labels.tif", labels, bands=())
     with pytest.raises(DataError, match=r"labels\.tif .*; expected .*; "):
-        evaluate_map(map_path, path, card())
+        evaluate_map(map_path, path, card(), ONE)
 
 
 def test_a_model_of_other_classes_cannot_be_measured_on_flair_labels(
@@ -274,4 +249,4 @@ def test_a_model_of_other_classes_cannot_be_measured_on_flair_labels(
     path = write_aerial(tmp_path / "map.tif", image, bands=())
     other = dataclasses.replace(card(), classes=CLASSES[:5])
     with pytest.raises(DataError, match="expected those of the model"):
-        evaluate_map(path, path, other)
+        evaluate_map(path, path, other, ONE)

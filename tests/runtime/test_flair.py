@@ -282,3 +282,20 @@ def test_a_real_tree_places_its_patches_as_their_georeference_does() -> None:
     assert sample.labels.max() < len(CLASSES)
     with RasterReader(tree.patches[sample.id].image) as reader:
         assert reader.info.grid.resolution_m == pytest.approx(0.2)
+
+
+def test_the_files_of_a_patchs_series_are_those_of_its_zone(add_area: AddArea) -> None:
+    root = add_area({"IMG_000001": [20, 20], "IMG_000002": [30, 25]})
+    add_area({"IMG_000003": [20, 20]}, zone="Z11_AU")
+    add_area({"IMG_000004": [20, 20]}, zone="Z12_AU", satellite=False)
+    tree = FlairTree(root)
+    names = [path.name for path in tree.series_files("IMG_000003")]
+    assert names == [
+        "SEN2_sp_D004_2021-Z11_AU_data.npy",
+        "SEN2_sp_D004_2021-Z11_AU_masks.npy",
+        "SEN2_sp_D004_2021-Z11_AU_products.txt",
+        "flair-2_centroids_sp_to_patch.json",
+    ]
+    assert all(path.is_file() for path in tree.series_files("IMG_000003"))
+    assert tree.series_files("IMG_000001") == tree.series_files("IMG_000002")
+    assert tree.series_files("IMG_000004") == ()

@@ -60,6 +60,28 @@ def test_an_unknown_key_is_passed_over_at_every_depth(data: dict[str, Any]) -> N
     assert parse_manifest(data, where="m.json") == expected
 
 
+def test_a_model_can_do_without_satellite_only_if_it_says_so_and_has_the_part(
+    data: dict[str, Any],
+) -> None:
+    silent = parse_manifest(copy.deepcopy(data), where="m.json")
+    assert (silent.single_branch, silent.works_without_satellite) == (False, False)
+    data["single_branch"] = True
+    assert parse_manifest(copy.deepcopy(data), where="m.json").works_without_satellite
+    data["parts"] = [{**data["parts"][2], "inputs": data["parts"][0]["inputs"]}]
+    merged = parse_manifest(copy.deepcopy(data), where="m.json")
+    assert (merged.single_branch, merged.works_without_satellite) == (True, False)
+    data["single_branch"] = "yes"
+    assert "single_branch" in refusal(data)
+
+
+@pytest.mark.parametrize("names", [(), ("classes",), ("classes", "confidence"), ("days",)])
+def test_a_part_is_given_when_all_its_outputs_are(
+    data: dict[str, Any], names: tuple[str, ...]
+) -> None:
+    fusion = parse_manifest(data, where="m.json").parts_for("classes")[-1]
+    assert fusion.is_given(names) == ({"classes", "confidence"} <= set(names))
+
+
 @pytest.mark.parametrize("version", ["0.9", "1.0", "1.99"])
 def test_this_major_version_and_the_one_before_are_read(data: dict[str, Any], version: str) -> None:
     data["format_version"] = version

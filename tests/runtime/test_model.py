@@ -9,7 +9,14 @@ import pytest
 from runtime.backends import Backend, BackendChoice
 from runtime.bundle import Bundle, open_bundle
 from runtime.errors import BundleError, FeedError
-from runtime.model import golden_feed, make_feed, open_model, repeated
+from runtime.model import (
+    golden_feed,
+    make_feed,
+    open_model,
+    repeated,
+    satellite_part,
+    without_satellite,
+)
 from runtime.satellite import SatelliteInput
 
 
@@ -187,3 +194,23 @@ def test_the_golden_tile_of_one_branch_holds_the_inputs_of_that_branch(
     manifest = dataclasses.replace(opened.manifest, parts=(*satellite, end))
     feed, _ = golden_feed(dataclasses.replace(bundle, manifest=manifest))
     assert sorted(feed) == ["date_mask", "days", "satellite"]
+
+
+def test_a_model_without_the_part_cannot_leave_it_out(opened: Bundle) -> None:
+    parts = opened.manifest.parts_for("classes")
+    assert satellite_part(parts).name == "satellite"
+    merged = parts[-1:]
+    for call in (
+        lambda: satellite_part(merged),
+        lambda: without_satellite(merged, {"aerial": np.zeros(1)}, 1),
+    ):
+        with pytest.raises(BundleError, match=r"has the parts fusion; expected .*; use a bundle"):
+            call()
+
+
+def test_leaving_the_satellite_out_changes_nothing_else(opened: Bundle) -> None:
+    feed, _ = golden_feed(opened)
+    alone = without_satellite(opened.manifest.parts, feed, 3)
+    assert all(alone[name] is array for name, array in feed.items())
+    assert set(alone) - set(feed) == {"satellite_logits"}
+    assert alone["satellite_logits"].shape == (3, 13, 8, 8)

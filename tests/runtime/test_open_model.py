@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from fake_ort_cuda import install_ort_cuda
 from gpu_case import VERSIONS, GpuCase
@@ -17,10 +18,16 @@ from numpy.typing import NDArray
 
 from runtime.backends import Backend, BackendChoice
 from runtime.bundle import Bundle, open_bundle
-from runtime.errors import FeedError
+from runtime.errors import BackendError, FeedError
 from runtime.manifest import Variant
-from runtime.maps import tile_maps
-from runtime.model import OpenModel, batch_of, golden_feed, open_model, repeated
+from runtime.model import (
+    OpenModel,
+    golden_feed,
+    open_model,
+    repeated,
+    without_satellite,
+)
+from runtime.output.values import tile_maps
 from runtime.selftest import self_test
 
 ENGINES = tuple(f"tensorrt {version}" for version in VERSIONS)
@@ -155,7 +162,7 @@ def test_a_batch_gives_each_tile_what_it_gets_alone(
     together = repeated(feed, batch)
     together["aerial"] = np.concatenate([tile["aerial"] for tile in tiles])
     model = opener(batch=batch)
-    assert batch_of(model) == batch
+    assert model.batch == batch
     assert {spec.name: spec.shape for spec in model.inputs} == {
         name: array.shape for name, array in together.items()
     }
@@ -208,3 +215,111 @@ def test_many_feeds_may_be_left_unfinished(opener: Opener, golden: tuple[Arrays,
     next(results)
     del results
     np.testing.assert_array_equal(model.run(feed)["classes"], expected["classes"])
+
+
+def fused_alone(bundle: Bundle, feed: Arrays, given: Arrays, variant: Variant) -> Arrays:
+    """What the graphs give, by ONNX Runtime, when the satellite part's outputs are these."""
+    known: Arrays = {**feed, **given}
+    parts = bundle.manifest.parts_for(variant)
+    for part in (parts[0], parts[-1]):
+        session = onnxruntime.InferenceSession(
+            str(bundle.file(part)), onnxruntime.SessionOptions(), providers=["CPUExecutionProvider"]
+        )
+        names = [spec.name for spec in part.outputs]
+        values = session.run(names, {spec.name: known[spec.name] for spec in part.inputs})
+        known.update(zip(names, values, strict=True))
+    return {name: known[name] for name in RESULTS[variant]}
+
+
+@pytest.mark.parametrize("variant", ["classes", "probabilities"])
+def test_a_part_whose_outputs_are_given_is_not_run(
+    opener: Opener, golden: tuple[Arrays, Arrays], variant: Variant
+) -> None:
+    model = opener(variant=variant)
+    feed, expected = golden
+    given = {"satellite_logits": np.flip(expected["satellite_logits"]).copy() * 8}
+    alone = {"aerial": feed["aerial"], **given}
+    right = fused_alone(opener.bundle, feed, given, variant)
+    kept = model.trace(alone)
+    results = copied(model.run(alone))
+    assert set(kept) == {"aerial_logits"} | RESULTS[variant]
+    for name in RESULTS[variant]:
+        for found in (results, kept):
+            np.testing.assert_allclose(found[name], right[name], rtol=1e-5, atol=1e-5)
+    assert "satellite_logits" not in results
+    assert "satellite" not in model.part_seconds
+    assert not np.array_equal(right[min(RESULTS[variant])], expected[min(RESULTS[variant])])
+
+
+def test_feeds_that_give_outputs_may_come_between_others(
+    opener: Opener, golden: tuple[Arrays, Arrays]
+) -> None:
+    model = opener()
+    feed, expected = golden
+    shapes = {"satellite_logits": expected["satellite_logits"]}
+    feeds = []
+    for place in range(7):
+        moved = shifted(feed, 8 * place)
+        if place % 3:
+            given = {name: array * place * (-1) ** place for name, array in shapes.items()}
+            moved = {"aerial": moved["aerial"], **given}
+        feeds.append(moved)
+    alone = [copied(model.run(item))["classes"] for item in feeds]
+    together = [results["classes"].copy() for results in model.run_many(iter(feeds))]
+    np.testing.assert_array_equal(together, alone)
+    for item, found in zip(feeds, alone, strict=True):
+        given = {name: item[name] for name in shapes if name in item}
+        if given:
+            right = fused_alone(opener.bundle, item, given, "classes")
+            np.testing.assert_array_equal(found, right["classes"])
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_zeros_in_place_of_the_satellite_leave_the_aerial_map(
+    opener: Opener, golden: tuple[Arrays, Arrays], batch: int
+) -> None:
+    model = opener(batch=batch)
+    feed, _ = golden
+    aerial = np.concatenate([shifted(feed, 8 * tile)["aerial"] for tile in range(batch)])
+    alone = without_satellite(model.parts, {"aerial": aerial}, batch)
+    zeros = {"satellite_logits": alone["satellite_logits"]}
+    assert zeros["satellite_logits"].shape == (batch, 13, 8, 8)
+    assert not zeros["satellite_logits"].any()
+    right = fused_alone(
+        opener.bundle, {**repeated(feed, batch), "aerial": aerial}, zeros, "classes"
+    )
+    np.testing.assert_array_equal(model.run(alone)["classes"], right["classes"])
+
+
+def test_given_outputs_of_another_kind_are_named(
+    opener: Opener, golden: tuple[Arrays, Arrays]
+) -> None:
+    model = opener()
+    feed, expected = golden
+    logits = expected["satellite_logits"]
+    for wrong in (logits[:, :, 1:], logits.astype(np.float64)):
+        with pytest.raises(FeedError, match=r"'satellite_logits' .*; expected "):
+            model.run({"aerial": feed["aerial"], "satellite_logits": wrong})
+    np.testing.assert_array_equal(model.run(feed)["classes"], expected["classes"])
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_the_satellite_part_runs_alone_where_parts_run_one_by_one(
+    opener: Opener, golden: tuple[Arrays, Arrays], batch: int
+) -> None:
+    model = opener(batch=batch)
+    feed, expected = golden
+    series = {name: feed[name] for name in ("satellite", "date_mask", "days")}
+    if opener.machine is not None:
+        with pytest.raises(BackendError, match="cannot be run alone on TensorRT yet; expected"):
+            model.run_satellite(series)
+        return
+    found = model.run_satellite(series)
+    model.run_satellite({**series, "satellite": series["satellite"] * 0})
+    assert set(found) == {"satellite_logits"}
+    assert set(model.part_seconds) == {"satellite"}
+    np.testing.assert_allclose(
+        found["satellite_logits"], expected["satellite_logits"], rtol=1e-5, atol=1e-5
+    )
+    with pytest.raises(FeedError, match="input 'days' is missing"):
+        model.run_satellite({name: series[name] for name in ("satellite", "date_mask")})

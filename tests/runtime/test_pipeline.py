@@ -13,21 +13,22 @@ import rasterio.shutil
 from affine import Affine
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from local_model import OneByOne
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
 from runtime.backends import BackendChoice
-from runtime.card import ModelCard, Runnable
+from runtime.card import ModelCard, TileRunner
 from runtime.errors import BundleError, DataError, GridError
 from runtime.flair import CLASSES
 from runtime.grid import Grid
 from runtime.jsonfile import plain
 from runtime.manifest import AerialSpec, Normalization
-from runtime.maps import MapOptions
 from runtime.pipeline import infer
 from runtime.report import Report
 from runtime.satellite import SatelliteInput, SatelliteSpec
 from runtime.scene import Scene
+from runtime.stream.options import InferOptions
 from runtime.tally import Tally
 from runtime.tiler import TilePlan
 
@@ -38,10 +39,8 @@ STRIDE = TILE - 2 * HALO
 CHOICE = BackendChoice(name="onnxruntime", reason="a test")
 
 
-class Fake:
+class Fake(OneByOne):
     """A model that is a function of one tile's aerial pixels, (C, H, W) to (H, W)."""
-
-    precision = "fp32"
 
     def __init__(self, classes: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]) -> None:
         self.classes = classes
@@ -77,17 +76,17 @@ def card(*, bands: int = 1, satellite: SatelliteSpec | None = None, toy: bool = 
     )
 
 
-def run(path: Path, model: Runnable, out: Path, **options: Any) -> tuple[NDArray[np.uint8], Report]:
+def run(
+    path: Path, model: TileRunner, out: Path, *, bands: int = 1, **options: Any
+) -> tuple[NDArray[np.uint8], Report]:
     """Map one aerial raster without a series; return the class map and the report."""
-    with rasterio.open(path) as dataset:
-        bands = dataset.count
     report = infer(
         [Scene(aerial=path, satellite=None)],
         card(bands=bands),
         model,
         out,
         tally=Tally(CHOICE),
-        options=MapOptions(**options),
+        options=InferOptions(**options),
     )
     return read(out / f"{path.stem}_landcover.tif")[0], report
 
@@ -132,7 +131,7 @@ def test_a_tile_holds_its_interior_with_mirrored_surroundings(
     rows, cols = np.mgrid[: shape[0], : shape[1]].astype(np.uint8)
     path = write_aerial(tmp_path / "a.tif", np.stack([rows, cols]), bands=())
     model = Fake(lambda tile: tile[0])
-    run(path, model, tmp_path / "maps")
+    run(path, model, tmp_path / "maps", bands=2)
     padded = np.pad(np.stack([rows, cols]), [(0, 0), (HALO, 2 * TILE), (HALO, 2 * TILE)], "reflect")
     plan = TilePlan(shape=shape, size=TILE, halo=HALO)
     assert len(plan) > 1
@@ -174,7 +173,7 @@ def test_a_tile_without_data_is_not_run_and_changes_no_other_pixel(
         model,
         tmp_path / "maps",
         tally=Tally(CHOICE),
-        options=MapOptions(),
+        options=InferOptions(),
         on_tile=lambda done, total: seen.append((done, total)),
     )
     found = read(tmp_path / "maps" / "a_landcover.tif")[0]
@@ -204,6 +203,9 @@ class RecordedSeries:
             dates_used=(date(2021, 1, number % 3 + 1),),
         )
 
+    def source_files(self) -> tuple[Path, ...]:
+        return ()
+
 
 @pytest.mark.parametrize("shape", [(50, 47), (20, 30), (32, 32)])
 def test_every_tile_gets_the_window_around_its_own_centre(
@@ -217,7 +219,7 @@ def test_every_tile_gets_the_window_around_its_own_centre(
         model,
         tmp_path / "maps",
         tally=Tally(CHOICE),
-        options=MapOptions(),
+        options=InferOptions(),
     )
     plan = TilePlan(shape=shape, size=TILE, halo=HALO)
     assert series.places == [(tile.row + TILE / 2, tile.col + TILE / 2) for tile in plan]
@@ -289,33 +291,10 @@ def test_a_scene_that_does_not_fit_is_refused_before_any_work(
             model,
             tmp_path / "maps",
             tally=Tally(CHOICE),
-            options=MapOptions(),
+            options=InferOptions(),
         )
     assert model.feeds == []
     assert not (tmp_path / "maps").exists()
-
-
-@pytest.mark.parametrize(("kept", "message"), [(0.5, "read at rows"), (0.0001, "opened as a")])
-def test_a_file_that_ends_early_leaves_nothing(
-    kept: float, message: str, write_aerial: Write, tmp_path: Path
-) -> None:
-    plain_file = write_aerial(tmp_path / "plain.tif", noise(600, 600), bands=())
-    # In this form what describes the file comes first, so that its first half can be opened.
-    path = tmp_path / "a.tif"
-    rasterio.shutil.copy(plain_file, path, driver="COG", BLOCKSIZE=128)
-    path.write_bytes(path.read_bytes()[: round(path.stat().st_size * kept)])
-    model = identity()
-    with pytest.raises(DataError, match=rf"a\.tif cannot be {message}"):
-        infer(
-            [Scene(aerial=path, satellite=None)],
-            card(),
-            model,
-            tmp_path / "maps",
-            tally=Tally(CHOICE),
-            options=MapOptions(),
-        )
-    assert bool(model.feeds) == (kept > 0.1), "the first tiles were whole"
-    assert not list(tmp_path.glob("maps/*"))
 
 
 @pytest.mark.parametrize(
@@ -334,7 +313,7 @@ def test_a_toy_maps_generated_imagery_only(
             identity(),
             tmp_path / "maps",
             tally=Tally(CHOICE),
-            options=MapOptions(allow_toy=allow),
+            options=InferOptions(allow_toy=allow),
         )
 
     if refused:
@@ -359,7 +338,12 @@ def test_a_model_of_one_input_reports_no_satellite(write_aerial: Write, tmp_path
 
 def test_every_scene_becomes_a_map_of_its_own(write_aerial: Write, tmp_path: Path) -> None:
     images = {f"tile_{i}": noise(20 + i, 40) for i in range(3)}
-    paths = [write_aerial(tmp_path / f"{n}.tif", p, bands=()) for n, p in images.items()]
+    paths = [
+        write_aerial(
+            tmp_path / f"{name}.tif", part, bands=(), transform=Affine(0.2, 0, far, 0, -0.2, 6e6)
+        )
+        for (name, part), far in zip(images.items(), (7e5, 7.1e5, 7.2e5), strict=True)
+    ]
     series = RecordedSeries()
     report = infer(
         [Scene(aerial=path, satellite=series) for path in paths],
@@ -367,7 +351,7 @@ def test_every_scene_becomes_a_map_of_its_own(write_aerial: Write, tmp_path: Pat
         identity(),
         tmp_path / "maps",
         tally=Tally(CHOICE),
-        options=MapOptions(),
+        options=InferOptions(),
     )
     for name, pixels in images.items():
         found = read(tmp_path / "maps" / f"{name}_landcover.tif")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from local_model import OneByOne
 from numpy.typing import NDArray
 
 from runtime.backends import BackendChoice
@@ -13,21 +14,20 @@ from runtime.drift import BandRange, InputRanges
 from runtime.flair import CLASSES
 from runtime.jsonfile import plain
 from runtime.manifest import AerialSpec, Normalization
-from runtime.maps import MapOptions
 from runtime.pipeline import infer
 from runtime.report import Drift, Report
 from runtime.scene import Scene
+from runtime.stream.options import InferOptions
 from runtime.tally import Tally
 
+Feed = Mapping[str, NDArray[Any]]
 Write = Callable[..., Path]
 TILE, HALO = 32, 8
 STRIDE = TILE - 2 * HALO
 
 
-class First:
+class First(OneByOne):
     """A model whose classes are the first band."""
-
-    precision = "fp32"
 
     def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         classes = feed["aerial"][:, 0]
@@ -63,7 +63,7 @@ def run(path: Path, ranges: dict[str, tuple[float, float]], *, known: bool = Tru
         First(),
         path.parent / "maps",
         tally=Tally(choice),
-        options=MapOptions(),
+        options=InferOptions(),
     )
 
 

@@ -250,6 +250,114 @@ def test_a_fourth_band_that_gdal_takes_for_alpha_is_data_when_it_has_a_name(tmp_
         assert reader.valid(0, 0, 23, 17).all()
 
 
+def hide_by_alpha(data: NDArray[Any]) -> None:
+    data[3] = 255
+    data[3, 4:6, 9:] = 0
+
+
+def hide_by_value(data: NDArray[Any]) -> None:
+    data[:, 4:6, 9:] = 7
+    data[1, 5:12, 3] = 7
+
+
+HIDDEN: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "value": {"nodata": 7},
+    "value of floats": {"nodata": 7, "dtype": np.float32},
+    "a value that no pixel has": {"nodata": 255},
+    "mask": {"mask": np.arange(23 * 17).reshape(23, 17) % 3 > 0},
+    "alpha": {"photometric": "RGB", "alpha": "YES"},
+    "alpha that is data": {"names": ("red", "green", "blue", "nir")},
+}
+
+
+@pytest.mark.parametrize("kind", HIDDEN)
+def test_pixels_and_what_hides_them_are_read_together(kind: str, tmp_path: Path) -> None:
+    options = dict(HIDDEN[kind])
+    dtype, bands = options.pop("dtype", np.uint8), 4 if "alpha" in kind else 3
+    data = pixels((bands, 23, 17)).astype(dtype)
+    (hide_by_alpha if "alpha" in kind else hide_by_value)(data)
+    with RasterReader(write(tmp_path / "a.tif", data, **options)) as reader:
+        found, valid = reader.read_valid(2, 3, 20, 13)
+        expected = reader.valid(2, 3, 20, 13)
+    assert np.array_equal(found, data[:, 2:22, 3:16])
+    assert expected.all() == (
+        kind in ("nothing", "a value that no pixel has", "alpha that is data")
+    )
+    assert (valid is None) == (kind in ("nothing", "alpha that is data"))
+    assert valid is None or np.array_equal(valid, expected)
+
+
+def test_what_hides_nothing_is_never_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(RasterReader, "valid")
+    for name, nodata in [("a", None), ("b", 7)]:
+        with RasterReader(write(tmp_path / f"{name}.tif", nodata=nodata)) as reader:
+            reader.read_valid(0, 0, 23, 17)
+
+
+@given(bands=st.lists(st.integers(0, 2), min_size=1, max_size=4))
+def test_a_pixel_is_nodata_when_all_bands_that_are_read_are(holed: Path, bands: list[int]) -> None:
+    with RasterReader(holed) as reader:
+        whole = reader.read_all()
+        found, valid = reader.read_valid(1, 2, 9, 8, bands=bands)
+    assert np.array_equal(found, whole[bands, 1:10, 2:10])
+    assert valid is not None
+    assert np.array_equal(valid, found.any(axis=0))
+
+
+def test_nodata_values_that_differ_among_bands_are_each_bands_own(tmp_path: Path) -> None:
+    data = pixels()
+    data[:, 3:9, 4:8] = np.array([3, 4, 5])[:, None, None]
+    source = write(tmp_path / "a.tif", data)
+    bands = "".join(
+        f'<VRTRasterBand dataType="Byte" band="{band}"><NoDataValue>{value}</NoDataValue>'
+        f"<SimpleSource><SourceFilename>{source}</SourceFilename><SourceBand>{band}</SourceBand>"
+        "</SimpleSource></VRTRasterBand>"
+        for band, value in ((1, 3), (2, 4), (3, 5))
+    )
+    (tmp_path / "a.vrt").write_text(
+        '<VRTDataset rasterXSize="17" rasterYSize="23"><SRS>EPSG:2154</SRS>'
+        f"<GeoTransform>7e5,0.2,0,6.6e6,0,-0.2</GeoTransform>{bands}</VRTDataset>"
+    )
+    with RasterReader(tmp_path / "a.vrt", num_threads=2) as reader:
+        _, valid = reader.read_valid(0, 0, 23, 17)
+        assert valid is not None
+        assert np.array_equal(valid, reader.valid(0, 0, 23, 17))
+    assert np.array_equal(~valid, (data == np.array([3, 4, 5])[:, None, None]).all(axis=0))
+
+
+def test_bands_are_read_into_a_part_of_an_array(tmp_path: Path) -> None:
+    data = pixels()
+    canvas = np.zeros((2, 30, 30), dtype=np.uint8)
+    with RasterReader(write(tmp_path / "a.tif", data)) as reader:
+        reader.read(4, 2, 7, 5, bands=(2, 0), out=canvas[:, 3:10, 20:25])
+    assert np.array_equal(canvas[:, 3:10, 20:25], data[[2, 0], 4:11, 2:7])
+    canvas[:, 3:10, 20:25] = 0
+    assert not canvas.any()
+
+
+def test_threads_change_no_pixel(tmp_path: Path) -> None:
+    data = pixels((3, 100, 90))
+    path = write(
+        tmp_path / "a.tif", data, tiled=True, blockxsize=16, blockysize=16, compress="deflate"
+    )
+    with RasterReader(path, num_threads=3) as reader:
+        assert np.array_equal(reader.read_all(), data)
+
+
+def test_the_header_tells_of_blocks_and_alpha(tmp_path: Path) -> None:
+    tiled = describe(write(tmp_path / "a.tif", tiled=True, blockxsize=32, blockysize=16))
+    assert (tiled.block_height, tiled.block_width, tiled.alpha) == (16, 32, None)
+    rows = describe(write(tmp_path / "b.tif", blockysize=1))
+    assert (rows.block_height, rows.block_width) == (1, 17)
+    data = pixels((4, 23, 17))
+    assert describe(write(tmp_path / "c.tif", data)).alpha == 3
+    named = write(tmp_path / "d.tif", data, names=("red", "green", "blue", "nir"))
+    assert describe(named).alpha is None
+
+
 def test_a_reader_closes_its_file(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tif")
     with RasterReader(path) as reader:

@@ -9,6 +9,7 @@ import rasterio
 import rasterio.warp
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
 
 from runtime.errors import BandError, DataError, GridError, SatelliteError
 from runtime.geoseries import GeoSeries
@@ -91,6 +92,13 @@ def test_a_flair_tree_is_its_patches_with_the_series_of_their_areas(add_area: Ad
     assert [scene.aerial.stem for scene in scenes] == ["IMG_000001", "IMG_000002", "IMG_000003"]
     assert [series_of(scene) for scene in scenes] == ["D004_2021/Z10_AU"] * 2 + ["D004_2021/Z2_UU"]
     assert [scene.satellite.dates for scene in scenes if scene.satellite] == [3, 3, 3]
+
+
+def test_flair_patches_are_mapped_by_themselves_and_other_files_with_their_neighbours(
+    add_area: AddArea, tiny_scene: Path
+) -> None:
+    assert all(scene.alone for scene in find(add_area({"IMG_000001": (30.0, 20.0)})))
+    assert not any(scene.alone for scene in find(tiny_scene))
 
 
 def test_flair_files_with_a_named_series_are_a_folder_of_files(
@@ -179,6 +187,20 @@ def test_another_number_of_bands_is_refused(
     image = np.zeros((count, 5, 5), dtype=np.uint8)
     path = write_aerial(tmp_path / "a.tif", image, bands=())
     assert f"holds {count} unnamed bands" in refusal(path, BandError)
+
+
+@pytest.mark.parametrize("names", [(), SPEC.bands])
+def test_an_alpha_band_may_follow_unless_it_has_a_name(
+    names: Sequence[str], write_aerial: Write, tmp_path: Path
+) -> None:
+    path = write_aerial(tmp_path / "a.tif", np.concatenate([pixels(), pixels()[:1]]), bands=names)
+    assert "6 unnamed bands" in refusal(path, BandError)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.colorinterp = [*dataset.colorinterp[:5], ColorInterp.alpha]
+    check(path)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.set_band_description(6, "infrared")
+    refusal(path, BandError)
 
 
 def test_another_type_is_refused(write_aerial: Write, tmp_path: Path) -> None:

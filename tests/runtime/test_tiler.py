@@ -13,7 +13,13 @@ sides = st.integers(1, 200)
 def plans(draw: st.DrawFn) -> TilePlan:
     size = draw(st.integers(1, 70))
     halo = draw(st.integers(0, (size - 1) // 2))
-    return TilePlan(shape=(draw(sides), draw(sides)), size=size, halo=halo)
+    shape = draw(st.one_of(st.just((size, size)), st.tuples(sides, sides)))
+    starts = st.integers(2 * halo - size + 1, 0)
+    return TilePlan(shape=shape, size=size, halo=halo, origin=(draw(starts), draw(starts)))
+
+
+def origin_of(plan: TilePlan) -> tuple[int, int]:
+    return (0, 0) if plan.is_single else plan.origin
 
 
 @given(plans())
@@ -29,10 +35,25 @@ def test_interiors_partition_the_raster(plan: TilePlan) -> None:
 @given(plans())
 def test_every_tile_sits_on_one_lattice_and_none_is_pulled_back(plan: TilePlan) -> None:
     for tile in plan:
-        assert (tile.row + plan.margin) % plan.stride == 0
-        assert (tile.col + plan.margin) % plan.stride == 0
-        rows, cols = tile.interior
-        assert (rows.start, cols.start) == (tile.row + plan.margin, tile.col + plan.margin)
+        for first, origin, interior in zip(
+            (tile.row, tile.col), origin_of(plan), tile.interior, strict=True
+        ):
+            assert (first + plan.margin - origin) % plan.stride == 0
+            assert interior.start == max(first + plan.margin, 0)
+
+
+@given(plans(), st.integers(1, 9))
+def test_strips_share_the_tiles_out(plan: TilePlan, wide: int) -> None:
+    strips = plan.strips(wide)
+    assert [strip.start for strip in strips] == [0, *(strip.stop for strip in strips[:-1])]
+    assert strips[-1].stop == plan.shape[1]
+    found = [tile for strip in strips for tile in plan.within(strip)]
+    assert sorted(found, key=lambda tile: (tile.row, tile.col)) == list(plan)
+    for strip in strips:
+        tiles = list(plan.within(strip))
+        assert len({tile.col for tile in tiles}) <= wide
+        assert min(tile.interior[1].start for tile in tiles) == strip.start
+        assert max(tile.interior[1].stop for tile in tiles) == strip.stop
 
 
 @given(plans())
@@ -61,12 +82,18 @@ def test_tiles_come_row_by_row(plan: TilePlan) -> None:
     assert places == sorted(places)
 
 
-@given(height=st.integers(1, 64), width=st.integers(1, 64), halo=st.integers(0, 31))
-def test_a_raster_that_fits_is_one_tile_without_halo(height: int, width: int, halo: int) -> None:
-    plan = TilePlan(shape=(height, width), size=64, halo=halo)
+@given(halo=st.integers(0, 31), origin=st.integers(-1, 0))
+def test_a_patch_is_one_tile_without_halo(halo: int, origin: int) -> None:
+    plan = TilePlan(shape=(64, 64), size=64, halo=halo, origin=(origin, origin))
     (tile,) = plan
     assert (tile.row, tile.col) == (0, 0)
-    assert tile.interior == tile.source == (slice(0, height), slice(0, width))
+    assert tile.interior == tile.source == (slice(0, 64), slice(0, 64))
+
+
+def test_a_smaller_raster_has_its_halo() -> None:
+    (tile,) = TilePlan(shape=(20, 32), size=64, halo=16)
+    assert (tile.row, tile.col) == (-16, -16)
+    assert tile.interior == (slice(0, 20), slice(0, 32))
 
 
 def test_a_strip_longer_than_a_tile_has_its_halo_on_both_axes() -> None:
@@ -84,3 +111,9 @@ def test_a_halo_that_leaves_nothing_is_refused() -> None:
 def test_a_raster_without_pixels_is_refused() -> None:
     with pytest.raises(GridError, match="a raster of 0 x 10 px has nothing to tile; expected"):
         TilePlan(shape=(0, 10), size=64, halo=0)
+
+
+@pytest.mark.parametrize("origin", [(1, 0), (0, -32), (-40, 0)])
+def test_a_lattice_that_skips_pixels_is_refused(origin: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="the lattice begins at"):
+        TilePlan(shape=(100, 100), size=64, halo=16, origin=origin)

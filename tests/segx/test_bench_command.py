@@ -6,15 +6,19 @@ from typing import Any
 
 import pytest
 
+from runtime.energy import Energy, EnergyMeter
+
 Write = Callable[..., Path]
 Run = Callable[..., Any]
+NONE: Callable[[str], list[Any]] = lambda device: []  # noqa: E731
 SHORT = ("--warmup", 1, "--repeats", 2, "--threads", 1)
 
 
 @pytest.fixture(autouse=True)
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Print the same with and without a GPU."""
+    """Print the same with and without a GPU, and on machines that tell their energy."""
     monkeypatch.setattr("runtime.usable.has_nvidia_driver", lambda: False)
+    monkeypatch.setattr("runtime.bench_rounds.EnergyMeter", lambda device: EnergyMeter(find=NONE))
 
 
 def test_bundles_are_timed_side_by_side(
@@ -34,6 +38,38 @@ def test_bundles_are_timed_side_by_side(
     found = json.loads((tmp_path / "b.json").read_text())["results"]
     assert [item["bundle"] for item in found] == ["tiny", "alone"]
     assert all(item["golden_agreement"] == 1 and item["inside"] for item in found)
+
+
+def test_rounds_are_told(segx: Run, tiny_bundle: Path, tiny_scene: Path, tmp_path: Path) -> None:
+    arguments = ("--rounds", 2, "--json", "b.json", "--scene", tiny_scene, *SHORT)
+    result = segx("bench", tiny_bundle, *arguments)
+    assert result.code == 0, result.err
+    assert "rounds: 2 (tiles/s and efficiency: median)" in result.out
+    (found,) = json.loads((tmp_path / "b.json").read_text())["results"]
+    assert len(found["rounds"]) == 2
+    assert found["efficiency_least"] == min(item["efficiency"] for item in found["rounds"])
+
+
+def test_energy_is_told_where_it_is_measured(
+    segx: Run, tiny_bundle: Path, tiny_scene: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from runtime import bench
+    from runtime.bench import BenchResult
+
+    def measured(*args: Any, **options: Any) -> Any:
+        found: BenchResult = real(*args, **options)
+        assert found.end_to_end is not None
+        parts = {"RAPL (package-0)": 12.0}
+        energy = Energy(
+            joules=12.0, mean_watts=4.0, source="RAPL (package-0)", joules_by_source=parts
+        )
+        run = dataclasses.replace(found.end_to_end, energy=energy)
+        return dataclasses.replace(found, end_to_end=run)
+
+    real = bench.bench
+    monkeypatch.setattr(bench, "bench", measured)
+    result = segx("bench", tiny_bundle, "--scene", tiny_scene, *SHORT)
+    assert "energy of tiny: 12.0 J, 4.0 W (RAPL (package-0))" in result.out
 
 
 def test_the_newest_verified_bundle_is_timed(
@@ -66,8 +102,8 @@ def test_a_scene_that_is_not_there_is_one_line(segx: Run, tiny_bundle: Path) -> 
     "arguments",
     [
         ("--repeats", 0),
+        ("--rounds", 0),
         ("--batch", 0),
-        ("--batch", 2, "--scene", "."),
         ("--rebuild", "never", "--backend", "openvino"),
     ],
     ids=str,

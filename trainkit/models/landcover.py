@@ -132,7 +132,9 @@ class ClassMap(nn.Module):
         fused = self.fusion(*logits)
         # Through float32: TensorRT casts only floating point to uint8 outputs.
         classes = fused.argmax(dim=1).to(torch.float32).to(torch.uint8)
-        best = torch.softmax(fused, dim=1).amax(dim=1)
+        # The softmax of the largest alone: ONNX Runtime takes six times as long for all of them.
+        largest = fused.amax(dim=1, keepdim=True)
+        best = (fused - largest).exp().sum(dim=1).reciprocal()
         return classes, (best * CONFIDENCE_STEPS).round().to(torch.uint8)
 
 
@@ -145,7 +147,10 @@ class ProbabilityMap(nn.Module):
 
     def forward(self, *logits: Tensor) -> Tensor:
         """Give the probability of every class."""
-        return torch.softmax(self.fusion(*logits), dim=1)
+        fused = self.fusion(*logits)
+        # A softmax over classes, which ONNX Runtime runs several times faster in these steps.
+        shares: Tensor = (fused - fused.amax(dim=1, keepdim=True)).exp()
+        return shares / shares.sum(dim=1, keepdim=True)
 
 
 class LandCoverModel(nn.Module):

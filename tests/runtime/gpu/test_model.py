@@ -99,6 +99,43 @@ def test_only_inputs_go_to_the_device_and_only_results_come_back(
     assert case.gpu.called("cuMemcpyDtoDAsync") == []
 
 
+def test_given_outputs_go_to_the_device_on_the_stream_of_the_parts(
+    case: GpuCase, model: GpuModel, small: Bundle
+) -> None:
+    feed = random_feed(small)
+    expected = reference(small, feed)
+    given = {"aerial": feed["aerial"], "satellite_logits": expected["satellite_logits"]}
+    for _ in range(2):
+        check_arrays(model.run(given), expected)  # each slot takes what it needs once
+    case.gpu.calls.clear()
+    case.trt.calls.clear()
+    check_arrays(model.run(given), expected)
+    uploads = case.gpu.called("cuMemcpyHtoDAsync")
+    runs = case.trt.called("execute_async_v3")
+    assert len(uploads) == len(runs) == 2
+    assert uploads[1].args[3] == runs[0].args[0] != uploads[0].args[3]
+    names = {call.name for call in case.gpu.calls}
+    assert not {name for name in names if "Alloc" in name or "Create" in name}
+
+
+def test_a_part_that_is_not_run_has_no_time(model: GpuModel, small: Bundle) -> None:
+    feed = random_feed(small, batch=2)
+    logits = reference(small, feed)["satellite_logits"]
+    model.run({"aerial": feed["aerial"], "satellite_logits": logits})
+    assert list(model.stage_ms) == ["upload", "aerial", "fusion", "download"]
+    assert set(model.part_seconds) == {"aerial", "fusion"}
+
+
+def test_a_result_that_is_given_is_not_given_back(model: GpuModel, small: Bundle) -> None:
+    feed = random_feed(small)
+    expected = reference(small, feed)
+    maps = {name: expected[name] for name in RESULTS}
+    assert model.run({**feed, **maps}) == {}
+    traced = model.trace({**feed, **maps})
+    assert set(traced) == {"aerial_logits", "satellite_logits"}
+    check_arrays(traced, expected)
+
+
 def test_upload_parts_and_download_have_streams_of_their_own(
     case: GpuCase, model: GpuModel, small: Bundle
 ) -> None:

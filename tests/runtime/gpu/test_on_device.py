@@ -47,3 +47,16 @@ def test_the_gpu_gives_what_the_graphs_give(model: GpuModel, small: Bundle) -> N
     for name in ("aerial_logits", "satellite_logits"):
         np.testing.assert_allclose(traced[name], expected[0][name], rtol=1e-2, atol=1e-2)
     assert min(model.stage_ms.values()) > 0
+
+
+def test_given_outputs_take_the_place_of_a_part(model: GpuModel, small: Bundle) -> None:
+    feeds = [random_feed(small, seed=seed) for seed in range(6)]
+    expected = [reference(small, feed) for feed in feeds]
+    mixed = [
+        {"aerial": feed["aerial"], "satellite_logits": right["satellite_logits"]}
+        if place % 2
+        else feed
+        for place, (feed, right) in enumerate(zip(feeds, expected, strict=True))
+    ]
+    for result, right in zip(model.run_many(mixed), expected, strict=True):
+        assert np.mean(result["classes"] == right["classes"]) > 0.99

@@ -1,0 +1,1 @@
+"""Read aerial imagery: mosaics of files, fitted to what a model takes."""

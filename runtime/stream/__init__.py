@@ -1,0 +1,1 @@
+"""Tiled inference as stages that run at the same time."""

@@ -1,0 +1,165 @@
+"""Share a run out into strips, each with the block rows that it still has to write."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..output.kinds import BLOCK
+from ..output.sheet import Sheet
+from ..raster import reflected
+from ..tiler import Tile
+from .survey import Area
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SheetStrip:
+    """What a strip has to write of the maps of one file."""
+
+    sheet: Sheet
+    rows: NDArray[np.intp]
+    """Row of the tile grid for each row of the file."""
+    taken: NDArray[np.intp]
+    """Column of the tile grid for each column of the file that lies in the strip."""
+    cols: slice
+    """Columns of the file that lie in the strip."""
+    missing: tuple[int, ...]
+    """Block rows whose columns in the strip are not on disk yet."""
+
+    def block_rows(self, block: int) -> NDArray[np.intp]:
+        """Rows of the tile grid that a block row of the file takes its values from."""
+        return self.rows[block * BLOCK : (block + 1) * BLOCK]
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of the file that are still to be written."""
+        rows = sum(len(self.block_rows(block)) for block in self.missing)
+        return rows * len(self.taken)
+
+    def spans(self) -> tuple[slice, ...]:
+        """Rows of the tile grid that are still wanted, as runs without gaps."""
+        found: list[slice] = []
+        for block in self.missing:
+            rows = self.block_rows(block)
+            start, stop = int(rows[0]), int(rows[-1]) + 1
+            if found and start <= found[-1].stop:
+                found[-1] = slice(found[-1].start, stop)
+            else:
+                found.append(slice(start, stop))
+        return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One strip of one area."""
+
+    area: Area
+    cols: slice
+    """Columns of the tile grid that the strip covers."""
+    sheets: tuple[SheetStrip, ...]
+
+    @property
+    def rows(self) -> slice:
+        """Rows of the tile grid between the first and the last that are still wanted."""
+        spans = [span for item in self.sheets for span in item.spans()]
+        return slice(min(span.start for span in spans), max(span.stop for span in spans))
+
+    @property
+    def read_cols(self) -> slice:
+        """Columns of the tile grid that tiles of the strip are made from, mirrored ones too."""
+        plan = self.area.plan
+        top = slice(0, 1)
+        found = [
+            reflected(tile.col, plan.size, plan.shape[1])
+            for tile in self.area.tiles(top, self.cols)
+        ]
+        return slice(
+            min(int(cols.min()) for cols in found), max(int(cols.max()) for cols in found) + 1
+        )
+
+    def tiles(self) -> Iterator[Tile]:
+        """Yield the tiles that something missing is made from, row-major.
+
+        Blended tiles lean on each other: of them, all between the first and the last are needed.
+        """
+        tiles = self.area.tiles(self.rows, self.cols)
+        if self.area.blend:
+            return tiles
+        return _meeting(
+            tiles,
+            [
+                (span, slice(int(item.taken[0]), int(item.taken[-1]) + 1))
+                for item in self.sheets
+                for span in item.spans()
+            ],
+        )
+
+
+def count_tiles(area: Area) -> int:
+    """Number of an area's tiles that a run from the beginning runs, if all hold data."""
+    places = [
+        tuple(slice(int(index[0]), int(index[-1]) + 1) for index in indices)
+        for file in area.mosaic.files
+        for indices in [(area.tile_grid.rows_of(file), area.tile_grid.cols_of(file))]
+    ]
+    height, width = area.plan.shape
+    tiles = area.tiles(slice(0, height), slice(0, width))
+    return sum(1 for _ in _meeting(tiles, [(rows, cols) for rows, cols in places]))
+
+
+def _meeting(tiles: Iterator[Tile], places: Sequence[tuple[slice, slice]]) -> Iterator[Tile]:
+    """Yield the tiles whose interiors meet one of the places, of row-major ones."""
+    top, beside = None, places
+    for tile in tiles:
+        rows, cols = tile.interior
+        if rows.start != top:
+            top = rows.start
+            beside = [place for place in places if _meet(place[0], rows)]
+        if any(_meet(place[1], cols) for place in beside):
+            yield tile
+
+
+def _meet(first: slice, second: slice) -> bool:
+    return bool(first.start < second.stop and second.start < first.stop)
+
+
+def make_jobs(
+    areas: Sequence[Area], sheets: Sequence[Sequence[Sheet]], strip_tiles: int
+) -> list[Job]:
+    """Cut areas into strips; strips whose files are all written are left out.
+
+    Args:
+        areas: What is to be mapped.
+        sheets: Maps of the files of each area, in the order of its files.
+        strip_tiles: Columns of tiles in a strip.
+    """
+    jobs = []
+    for area, made in zip(areas, sheets, strict=True):
+        places = [
+            (sheet, area.tile_grid.rows_of(file), area.tile_grid.cols_of(file))
+            for file, sheet in zip(area.mosaic.files, made, strict=True)
+            if not sheet.finished
+        ]
+        for cols in area.plan.strips(strip_tiles):
+            strips = [_strip(cols, *place) for place in places]
+            wanted = tuple(strip for strip in strips if strip is not None)
+            if wanted:
+                jobs.append(Job(area=area, cols=cols, sheets=wanted))
+    return jobs
+
+
+def _strip(
+    cols: slice, sheet: Sheet, rows: NDArray[np.intp], across: NDArray[np.intp]
+) -> SheetStrip | None:
+    start, stop = (int(place) for place in np.searchsorted(across, (cols.start, cols.stop)))
+    missing = sheet.missing(slice(start, stop)) if start < stop else ()
+    if not missing:
+        return None
+    return SheetStrip(
+        sheet=sheet,
+        rows=rows,
+        taken=across[start:stop],
+        cols=slice(start, stop),
+        missing=missing,
+    )

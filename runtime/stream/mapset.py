@@ -1,0 +1,98 @@
+"""All maps of a run, from the first written piece to the finished files."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..card import ModelCard
+from ..output.kinds import (
+    MapKind,
+    MapTags,
+    class_map,
+    confidence_map,
+    probability_map,
+    quality_map,
+)
+from ..output.sheet import Sheet
+from ..output.workplace import Workplace
+from ..tally import Tally
+from .jobs import Job, SheetStrip
+from .options import InferOptions
+from .seams import SeamCount
+from .survey import Survey
+
+
+class MapSet:
+    """The maps of all files of a survey."""
+
+    def __init__(self, survey: Survey, work: Workplace, tags: MapTags, tally: Tally) -> None:
+        """Prepare the maps of every file; nothing is written yet.
+
+        Args:
+            survey: What is mapped.
+            work: Where unfinished maps are kept.
+            tags: Tags of every map.
+            tally: Counts what is written.
+        """
+        kinds = map_kinds(survey.card, survey.options)
+        self.bands = {name: len(kind.bands) for name, kind in kinds.items()}
+        """Number of bands by name of a map."""
+        self.classes = len(survey.card.classes)
+        self.seams: list[SeamCount] = []
+        self.sheets: list[list[Sheet]] = [
+            [work.sheet(file.path.stem, file.info.grid, kinds, tags) for file in area.mosaic.files]
+            for area in survey.areas
+        ]
+        """Maps of the files of every area, in the order of both."""
+        self._tally = tally
+        self._left: Counter[str] = Counter()
+
+    def expect(self, jobs: Sequence[Job]) -> None:
+        """Say which strips will be written, and finish what lacks nothing more.
+
+        Raises:
+            DataError: If the disk does not take it.
+        """
+        ahead: Counter[str] = Counter()
+        for strip in (strip for job in jobs for strip in job.sheets):
+            self._left[strip.sheet.stem] += len(strip.missing)
+            ahead[strip.sheet.stem] += strip.pixels
+        for sheet in (sheet for sheets in self.sheets for sheet in sheets):
+            self._tally.add_scene(sheet.grid, list(sheet.paths))
+            rows, cols = sheet.grid.shape
+            self._tally.pixels_before += rows * cols - ahead[sheet.stem]
+            if not sheet.finished and not self._left[sheet.stem]:
+                sheet.finish()
+
+    def write(self, strip: SheetStrip, block: int, values: Mapping[str, NDArray[np.uint8]]) -> bool:
+        """Write a block row of a file, as far as it lies in a strip; tell whether it was the last.
+
+        Raises:
+            DataError: If the disk does not take it.
+        """
+        strip.sheet.write(block, strip.cols, values)
+        self._left[strip.sheet.stem] -= 1
+        return not self._left[strip.sheet.stem]
+
+    def finish(self, sheet: Sheet) -> None:
+        """Bring the maps of a file into their final form and place.
+
+        Raises:
+            DataError: If the disk does not take them.
+        """
+        sheet.finish()
+
+
+def map_kinds(card: ModelCard, options: InferOptions) -> dict[str, MapKind]:
+    """What to write, by name of a result."""
+    classes = card.classes
+    kinds = {"classes": class_map(classes)}
+    if options.confidence:
+        kinds["confidence"] = confidence_map()
+    if options.probabilities:
+        kinds["probabilities"] = probability_map(classes)
+    if options.writes_quality:
+        kinds["quality"] = quality_map()
+    return kinds

@@ -1,0 +1,85 @@
+"""What is said of a run before it starts, and after."""
+
+from ..aerial.acquired import acquired, date_gap_days
+from ..report import MemoryUse, PlanSummary, Report, Seams, rss_bytes
+from ..satellite import MONTHS
+from ..tally import Tally
+from .mapset import MapSet, map_kinds
+from .memory import MIB, MemoryPlan, Workload, plan_memory
+from .seams import SeamCount
+from .survey import Survey
+
+
+def planned_memory(survey: Survey, *, batch: int) -> MemoryPlan:
+    """Choose the width of strips for the memory that is allowed; see `plan_memory`.
+
+    Args:
+        survey: What is mapped.
+        batch: Tiles per call of the model, which is open already: what the process holds counts.
+
+    Raises:
+        ConfigError: If the limit is too low.
+    """
+    card, options, plan = survey.card, survey.options, survey.areas[0].plan
+    classes = len(card.classes)
+    floats = options.variant == "probabilities"
+    satellite = card.satellite
+    cells = 0 if satellite is None else MONTHS * len(satellite.bands) * satellite.window**2
+    work = Workload(
+        tile_size=plan.size,
+        halo=plan.halo,
+        stride=plan.stride,
+        tile_cols=max(area.plan.tile_cols for area in survey.areas),
+        channels=len(card.aerial.bands),
+        block_height=max(area.mosaic.block_rows for area in survey.areas),
+        block_rows=max(area.block_rows for area in survey.areas),
+        map_bands=sum(len(kind.bands) for kind in map_kinds(card, options).values()) + 1,
+        result_bytes=plan.size**2 * (4 * classes if floats else 2),
+        satellite_bytes=4 * cells,
+        blended_channels=classes if options.blend else 0,
+        batch=batch,
+    )
+    return plan_memory(work, held=rss_bytes(), limit=options.max_memory)
+
+
+def sum_up(
+    survey: Survey, maps: MapSet, memory: MemoryPlan, tally: Tally, *, precision: str, batch: int
+) -> Report:
+    """Report what a run did, once all is written."""
+    options = survey.options
+    area = survey.areas[0]
+    tally.plan = PlanSummary(
+        tile_size=area.plan.size,
+        halo=area.plan.halo,
+        halo_exact=survey.card.aerial.halo_exact and area.plan.halo >= survey.card.aerial.halo,
+        stride=area.plan.stride,
+        lattice_px=area.lattice.step,
+        strips=sum(len(item.plan.strips(memory.strip_tiles)) for item in survey.areas),
+        batch=batch,
+        recompute=survey.recompute,
+        blend=options.blend,
+    )
+    limit = options.max_memory
+    tally.memory = MemoryUse(
+        limit_mib=None if limit is None else limit / MIB, planned_mib=memory.total_mib
+    )
+    tally.fit = survey.fit
+    seams = SeamCount.total(maps.seams)
+    tally.seams = Seams(share=seams.share, pixels=seams.pixels) if seams.pixels else None
+    tally.policy = options.missing_satellite
+    tally.date_gap_days = longest_gap(survey, tally)
+    return tally.report(survey.card, precision, options.segx_version)
+
+
+def longest_gap(survey: Survey, tally: Tally) -> int | None:
+    """Days between an aerial file and the nearest date used for it, of the file where it is most.
+
+    None where no date of an aerial file is known.
+    """
+    gaps = [
+        date_gap_days(acquired(file.path, file.info), tally.dates_used(area.mosaic.satellite.name))
+        for area in survey.areas
+        if area.mosaic.satellite is not None
+        for file in area.mosaic.files
+    ]
+    return max((gap for gap in gaps if gap is not None), default=None)

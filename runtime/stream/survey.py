@@ -1,0 +1,216 @@
+"""What a run is about: input checked against the model, joined into mosaics, cut into tiles."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..aerial.bands import bands_text, choose_for_all
+from ..aerial.elevation import open_elevation
+from ..aerial.mosaic import AerialFile, Mosaic, join
+from ..aerial.reader import AerialView, AerialWindow, MosaicReader
+from ..aerial.resample import ResampledView, TileGrid, tile_grid
+from ..card import ModelCard
+from ..errors import BundleError, ConfigError, DataError
+from ..geoseries import GeoSeries
+from ..manifest import AerialSpec
+from ..output.kinds import BLOCK
+from ..report import Fit
+from ..satellite_policy import check_policy
+from ..scene import Scene, check_overlap
+from ..tiler import Tile, TilePlan
+from .blend import tiles_for
+from .lattice import Lattice, choose_lattice
+from .options import InferOptions
+
+SAMPLE_TAG = "SEGX_SAMPLE"
+"""Tag of generated imagery; a toy bundle takes no other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Area:
+    """One mosaic, and how it is read and cut."""
+
+    mosaic: Mosaic
+    tile_grid: TileGrid
+    plan: TilePlan
+    lattice: Lattice
+    bands: tuple[int, ...] | None
+    """Bands of the files in the model's order; None for all as they are."""
+    elevation: str | None
+    """What `--elevation` names; None where the files hold it."""
+    blend: bool
+    """Whether whole tiles count, not their interiors alone."""
+
+    @property
+    def block_rows(self) -> int:
+        """Rows of the tiles' grid that a block row of a file's maps is made from, at most."""
+        return math.ceil(BLOCK / self.tile_grid.row_scale) + 1
+
+    @contextmanager
+    def open(self) -> Iterator[AerialView]:
+        """Open the imagery on the grid of the tiles, for one thread.
+
+        Raises:
+            DataError: If a file is missing or damaged.
+        """
+        with ExitStack() as stack:
+            layers = []
+            if self.elevation is not None:
+                layers.append(open_elevation(self.elevation, self.mosaic.grid))
+                stack.callback(layers[0].close)
+            reader = stack.enter_context(MosaicReader(self.mosaic, bands=self.bands, layers=layers))
+            yield ResampledView(reader, self.tile_grid) if self.tile_grid.resampled else reader
+
+    def tiles(self, rows: slice, cols: slice) -> Iterator[Tile]:
+        """Yield the tiles that a window of the map is made from, row-major."""
+        if self.blend:
+            return tiles_for(self.plan, cols, rows)
+        return (
+            tile
+            for tile in self.plan.within(cols)
+            if tile.interior[0].start < rows.stop and rows.start < tile.interior[0].stop
+        )
+
+    def reach(self, tile: Tile) -> tuple[slice, slice]:
+        """Rows and columns of the map that a tile counts in."""
+        if not self.blend:
+            return tile.interior
+        size, (height, width) = self.plan.size, self.plan.shape
+        return (
+            slice(max(tile.row, 0), min(tile.row + size, height)),
+            slice(max(tile.col, 0), min(tile.col + size, width)),
+        )
+
+    def shows(self, tile: Tile, window: AerialWindow) -> bool:
+        """Whether a tile holds data where it counts."""
+        rows, cols = self.reach(tile)
+        inside = (
+            slice(rows.start - tile.row, rows.stop - tile.row),
+            slice(cols.start - tile.col, cols.stop - tile.col),
+        )
+        return bool(window.valid[inside].any())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """All that a run maps."""
+
+    areas: tuple[Area, ...]
+    card: ModelCard
+    options: InferOptions
+
+    @property
+    def files(self) -> tuple[AerialFile, ...]:
+        """All aerial files."""
+        return tuple(file for area in self.areas for file in area.mosaic.files)
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of all areas, those without data included."""
+        return sum(len(area.plan) for area in self.areas)
+
+    @property
+    def recompute(self) -> float:
+        """Pixels that go through the model per pixel of the lattice of interiors."""
+        plan = self.areas[0].plan
+        return float((plan.size / plan.stride) ** 2)
+
+    @property
+    def fit(self) -> Fit:
+        """What was done to make the input fit the model."""
+        first = self.areas[0]
+        with ExitStack() as stack:
+            text = None
+            if first.elevation is not None:
+                layer = open_elevation(first.elevation, first.mosaic.grid)
+                stack.callback(layer.close)
+                text = layer.text
+        return Fit(
+            resampled=first.tile_grid.text,
+            bands=bands_text(first.bands, self.card.aerial),
+            elevation=text,
+        )
+
+
+def make_survey(scenes: Sequence[Scene], card: ModelCard, options: InferOptions) -> Survey:
+    """Check that every scene fits a model, join scenes into mosaics, and plan their tiles.
+
+    Raises:
+        DataError: If an input is missing, damaged or does not fit, or maps would clash.
+        ConfigError: If an option does not go with the model.
+        BundleError: If a toy bundle meets real imagery, or a branch may not be left out.
+    """
+    _check_names([scene.aerial for scene in scenes])
+    spec = with_halo(card.aerial, options.halo)
+    check_policy(options.missing_satellite, card)
+    mosaics = join(scenes, reach=spec.halo)
+    return Survey(
+        areas=tuple(_area(mosaic, card, spec, options) for mosaic in mosaics),
+        card=card,
+        options=options,
+    )
+
+
+def with_halo(spec: AerialSpec, halo: int | None) -> AerialSpec:
+    """Give a model another halo.
+
+    Raises:
+        ConfigError: If it leaves no interior, or tiles off the network's lattice.
+    """
+    if halo is None or halo == spec.halo:
+        return spec
+    try:
+        return replace(spec, halo=halo)
+    except ValueError as error:
+        raise ConfigError(f"--halo {halo}: {error}; choose another, such as {spec.halo}") from error
+
+
+def _area(mosaic: Mosaic, card: ModelCard, spec: AerialSpec, options: InferOptions) -> Area:
+    _check_toy(mosaic, card, options)
+    infos = [file.info for file in mosaic.files]
+    bands = choose_for_all(infos, options.bands, spec, elevation=options.elevation is not None)
+    satellite = mosaic.satellite if card.satellite is not None else None
+    if options.missing_satellite != "aerial-only":
+        check_overlap(mosaic.grid, satellite, mosaic.files[0].path)
+    series_grid = satellite.grid if isinstance(satellite, GeoSeries) else None
+    tiles = tile_grid(mosaic.grid, spec, options.resample, name=str(mosaic.files[0].path))
+    lattice = choose_lattice(spec, tiles.grid, series_grid)
+    return Area(
+        mosaic=mosaic,
+        tile_grid=tiles,
+        plan=TilePlan(
+            shape=tiles.grid.shape,
+            size=spec.tile_size,
+            halo=lattice.halo,
+            origin=lattice.origin,
+        ),
+        lattice=lattice,
+        bands=bands,
+        elevation=options.elevation,
+        blend=options.blend,
+    )
+
+
+def _check_toy(mosaic: Mosaic, card: ModelCard, options: InferOptions) -> None:
+    """Refuse to let a toy map imagery that was not generated."""
+    for file in mosaic.files:
+        if card.toy and SAMPLE_TAG not in file.info.tags and not options.allow_toy:
+            raise BundleError(
+                f"{card.name} is a toy for generated imagery; expected that, and {file.path} is "
+                "not generated; train a model on your data, or pass --toy-ok to see a map without "
+                "meaning"
+            )
+
+
+def _check_names(aerials: Sequence[Path]) -> None:
+    """Refuse aerial files whose maps would overwrite each other."""
+    seen: dict[str, Path] = {}
+    for path in aerials:
+        other = seen.setdefault(path.stem, path)
+        if other != path:
+            raise DataError(
+                f"{other} and {path} would both become {path.stem}_landcover.tif; expected files "
+                "of different names; infer them into different folders"
+            )

@@ -1,0 +1,100 @@
+"""A run that was stopped goes on, and ends as if it had not been."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from local_model import HALO, TILE, LocalModel, map_files, noise, read, whole_map, write
+
+STRIDE = TILE - 2 * HALO
+SHAPE = (1200, 90)
+BLOCK_TILES = -(-512 // STRIDE) + 1
+"""Rows of tiles that a block row of a map is made from, at most."""
+
+
+def stop_at(call: int, path: Path, out: Path, confidence: bool = False) -> int:
+    """Map until a call of the model fails; return the tiles that were run."""
+    model = LocalModel(fail_at=call)
+    with pytest.raises(ZeroDivisionError):
+        map_files([path], out, model, confidence=confidence)
+    assert not list(out.glob("*.tif"))
+    return len(model.runs)
+
+
+@pytest.mark.parametrize("strip", [1, 100])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.8, 0.99])
+def test_a_run_goes_on_where_it_was_stopped(
+    share: float, strip: int, few_columns: Callable[[int], None], tmp_path: Path
+) -> None:
+    few_columns(strip)
+    pixels = noise(*SHAPE)
+    path = write(tmp_path / "a.tif", pixels)
+    across = -(-SHAPE[1] // STRIDE)
+    tiles = -(-SHAPE[0] // STRIDE) * across
+    done = stop_at(int(share * tiles), path, tmp_path / "maps", confidence=True)
+    model = LocalModel()
+    report = map_files([path], tmp_path / "maps", model, confidence=True)
+    np.testing.assert_array_equal(read(tmp_path / "maps" / "a_landcover.tif")[0], whole_map(pixels))
+    assert report.resumed == (share > 0.4 or (share > 0.2 and strip == 1))
+    # What had passed the model but was not written yet: a block row, and a few in the queues.
+    assert len(model.runs) <= tiles - done + BLOCK_TILES * min(strip, across) + 10
+    assert sorted(p.name for p in (tmp_path / "maps").iterdir()) == [
+        "a_confidence.tif",
+        "a_landcover.tif",
+        "report.json",
+    ]
+
+
+def test_ctrl_c_leaves_what_a_run_can_go_on_with(tmp_path: Path) -> None:
+    pixels = noise(*SHAPE)
+    path = write(tmp_path / "a.tif", pixels)
+
+    def interrupt(done: int, total: int) -> None:
+        if done == 3 * total // 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        map_files([path], tmp_path / "maps", on_tile=interrupt)
+    assert map_files([path], tmp_path / "maps").resumed
+    np.testing.assert_array_equal(read(tmp_path / "maps" / "a_landcover.tif")[0], whole_map(pixels))
+
+
+@pytest.mark.parametrize("changed", ["options", "input", "nothing"])
+def test_another_run_begins_anew(changed: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", noise(*SHAPE))
+    stop_at(100, path, tmp_path / "maps")
+    pixels = noise(*SHAPE, seed=1)
+    if changed == "input":
+        write(path, pixels)
+    report = map_files([path], tmp_path / "maps", confidence=changed == "options")
+    assert report.resumed == (changed == "nothing")
+    if changed == "input":
+        found = read(tmp_path / "maps" / "a_landcover.tif")[0]
+        np.testing.assert_array_equal(found, whole_map(pixels))
+
+
+def test_a_run_can_be_begun_anew(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", noise(*SHAPE))
+    stop_at(100, path, tmp_path / "maps")
+    model = LocalModel()
+    report = map_files([path], tmp_path / "maps", model, restart=True)
+    assert not report.resumed
+    assert len(model.runs) == report.tiles == -(-SHAPE[0] // STRIDE) * -(-SHAPE[1] // STRIDE)
+
+
+def test_finished_files_of_a_mosaic_are_not_made_again(tmp_path: Path) -> None:
+    pixels = noise(*SHAPE)
+    paths = [
+        write(tmp_path / f"{top}.tif", pixels[top : top + 200], top) for top in range(0, 1200, 200)
+    ]
+    with pytest.raises(ZeroDivisionError):
+        map_files(paths, tmp_path / "maps", LocalModel(fail_at=100))
+    done = {path: path.stat().st_mtime_ns for path in (tmp_path / "maps").glob("*.tif")}
+    assert 0 < len(done) < 6
+    report = map_files(paths, tmp_path / "maps")
+    assert len(report.outputs) == 6
+    for path, time in done.items():
+        assert path.stat().st_mtime_ns == time
+    found = [read(tmp_path / "maps" / f"{path.stem}_landcover.tif")[0] for path in paths]
+    np.testing.assert_array_equal(np.concatenate(found), whole_map(pixels))
