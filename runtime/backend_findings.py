@@ -6,7 +6,7 @@ from typing import get_args
 from .backends import Backend
 from .engines.target import EngineBuilder
 from .errors import BackendError
-from .openvino_session import cpu_has_bf16
+from .openvino_session import cpu_has_bf16, sums_int8_exactly
 from .probe import Probe
 from .usable import require_usable
 
@@ -74,4 +74,5 @@ def _note(name: Backend, device: str) -> str:
             return "CPU provider; computes in FP32 whatever the bundle's precision"
         case "openvino":
             bf16 = "has BF16" if cpu_has_bf16() else "has no BF16: fp16 bundles run in FP32"
-            return f"default on a CPU; fp32 bundles run in FP32; this CPU {bf16}"
+            vnni = "" if sums_int8_exactly() else ", no VNNI: int8 bundles run in FP32"
+            return f"default on a CPU; fp32 bundles run in FP32; this CPU {bf16}{vnni}"

@@ -176,6 +176,7 @@ def test_a_missing_backend_says_what_to_install(
 
     monkeypatch.setattr("importlib.util.find_spec", find)
     monkeypatch.setattr(backend_findings, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(backend_findings, "sums_int8_exactly", lambda: True)
     monkeypatch.setattr(backend_findings, "_builder", lambda name: (None, ()))
     found = backend(missing)
     assert not found.usable
@@ -201,6 +202,14 @@ def test_the_processor_decides_what_fp16_bundles_run_in(
 ) -> None:
     monkeypatch.setattr(backend_findings, "cpu_has_bf16", lambda: has_bf16)
     assert note in backend("openvino").note
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_the_processor_decides_what_int8_bundles_run_in(
+    exact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend_findings, "sums_int8_exactly", lambda: exact)
+    assert ("no VNNI: int8 bundles run in FP32" in backend("openvino").note) != exact
 
 
 def test_a_machine_without_proc_is_described_too(monkeypatch: pytest.MonkeyPatch) -> None:

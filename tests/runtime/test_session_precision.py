@@ -13,7 +13,7 @@ from runtime.backends import Backend, open_session
 from runtime.bundle import Bundle, open_bundle
 from runtime.errors import BundleError
 from runtime.manifest import PartSpec, Precision, TensorSpec
-from runtime.openvino_session import OpenVinoSession
+from runtime.openvino_session import OpenVinoSession, sums_int8_exactly
 
 
 @pytest.fixture(scope="module")
@@ -22,24 +22,27 @@ def opened(tiny_bundle: Path) -> Bundle:
 
 
 @pytest.mark.parametrize(
-    ("precision", "has_bf16", "executed", "hint"),
+    ("precision", "has_bf16", "has_vnni", "executed", "hint"),
     [
-        ("fp32", True, "fp32", "f32"),
-        ("fp32", False, "fp32", "f32"),
-        ("fp16", True, "bf16", "bf16"),
-        ("fp16", False, "fp32", "f32"),
-        ("int8", True, "int8+bf16", "bf16"),
-        ("int8", False, "int8+fp32", "f32"),
+        ("fp32", True, True, "fp32", "f32"),
+        ("fp32", False, False, "fp32", "f32"),
+        ("fp16", True, True, "bf16", "bf16"),
+        ("fp16", False, False, "fp32", "f32"),
+        ("int8", True, True, "int8+bf16", "bf16"),
+        ("int8", False, True, "int8+fp32", "f32"),
+        ("int8", False, False, "fp32", "f32"),
     ],
 )
 def test_what_a_cpu_computes_in_follows_from_the_bundle_and_the_cpu(
     precision: Any,
     has_bf16: bool,
+    has_vnni: bool,
     executed: str,
     hint: str,
     opened: Bundle,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("runtime.openvino_session.sums_int8_exactly", lambda: has_vnni)
     asked: dict[str, str] = {}
 
     def compiled(core: Any, model: Any, device: str, config: dict[str, str]) -> Any:
@@ -56,6 +59,7 @@ def test_what_a_cpu_computes_in_follows_from_the_bundle_and_the_cpu(
     assert session.precision == executed
     assert asked["INFERENCE_PRECISION_HINT"] == hint
     assert asked["INFERENCE_NUM_THREADS"] == "1"
+    assert ("LP_TRANSFORMS_MODE" in asked) == (precision == "int8" and not has_vnni)
 
 
 @pytest.mark.parametrize("asked", ["fp32", "fp16"])
@@ -160,6 +164,13 @@ def test_int8_beside_fp16_gives_the_numbers_that_the_graph_says(
     assert np.abs(expected).max() > 5
 
 
+@pytest.fixture
+def vnni(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let INT8 be computed in INT8 whatever the processor: the weights here do not need VNNI."""
+    monkeypatch.setattr("runtime.openvino_session.sums_int8_exactly", lambda: True)
+
+
+@pytest.mark.usefixtures("vnni")
 def test_what_is_executed_is_named_honestly(quantized: Path) -> None:
     session = OpenVinoSession(quantized, quantized_part(), batch=1, threads=1)
     assert session.precision in ("int8+bf16", "int8+fp32")
@@ -169,6 +180,29 @@ def test_what_is_executed_is_named_honestly(quantized: Path) -> None:
     assert other.precision == "fp32"
 
 
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_processor_whose_int8_sums_saturate_computes_in_fp32(
+    exact: bool, quantized: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.openvino_session.sums_int8_exactly", lambda: exact)
+    session = OpenVinoSession(quantized, quantized_part(), batch=1, threads=1)
+    session.require_executed()
+    assert set(session.computed()) == {"int8" if exact else "fp32"}
+    assert session.precision.startswith("int8") == exact
+    x = np.random.default_rng(6).normal(size=SHAPE).astype(np.float32)
+    emulated = open_session("onnxruntime", quantized, quantized_part(), threads=1)
+    found, expected = session.run({"x": x})["out"], emulated.run({"x": x})["out"]
+    assert np.abs(found - expected).mean() < 0.02
+
+
+def test_whether_int8_sums_are_exact_is_found_by_trying() -> None:
+    flags = Path("/proc/cpuinfo")
+    if not flags.is_file() or "flags" not in flags.read_text():
+        pytest.skip("nothing says what the processor has")
+    assert sums_int8_exactly() == ("vnni" in flags.read_text())
+
+
+@pytest.mark.usefixtures("vnni")
 def test_a_part_that_is_not_run_in_int8_is_refused(opened: Bundle) -> None:
     part = dataclasses.replace(opened.manifest.parts[0], precision="int8")
     session = OpenVinoSession(opened.file(part), part, batch=1, threads=1)
@@ -177,6 +211,7 @@ def test_a_part_that_is_not_run_in_int8_is_refused(opened: Bundle) -> None:
         session.require_executed()
 
 
+@pytest.mark.usefixtures("vnni")
 def test_a_part_in_fp32_that_is_run_in_anything_else_is_refused(quantized: Path) -> None:
     session = OpenVinoSession(quantized, quantized_part("fp32"), batch=1, threads=1)
     with pytest.raises(BundleError, match=r"runs with 2 in int8 .*; expected fp32"):

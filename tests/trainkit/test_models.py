@@ -150,7 +150,9 @@ def test_parts_in_order_give_what_the_whole_model_gives(model: LandCoverModel) -
     probability = torch.softmax(logits, dim=1)
     torch.testing.assert_close(values["probabilities"], probability)
     assert torch.equal(values["classes"], logits.argmax(dim=1).byte())
-    assert torch.equal(values["confidence"], (254 * probability.amax(dim=1)).round().byte())
+    # Computed in another order, a number half way between two steps may go to the other one.
+    away = (values["confidence"].float() - 254 * probability.amax(dim=1)).abs()
+    assert away.max() <= 0.5 + 1e-4
 
 
 def test_parts_are_named_by_their_branch() -> None:
