@@ -86,7 +86,7 @@ def map_survey(
     batch = model.batch
     memory = planned_memory(survey, batch=batch)
     tags = tags_of(survey, backend=tally.backend_name, precision=model.precision)
-    identity = identity_of(survey, tags, memory.strip_tiles)
+    identity = identity_of(survey, tags)
     with (
         block_cache(GDAL_CACHE),
         Workplace(out, identity, restart=survey.options.restart) as work,

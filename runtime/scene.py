@@ -7,19 +7,17 @@ a FLAIR #2 tree               its patches                its SEN2 files
 any other folder              every *.tif in it          --satellite, or sentinel2/ in it
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from .errors import BandError, DataError, GridError
+from .errors import DataError, GridError
 from .flair import CRS as FLAIR_CRS
 from .flair import FlairTree
 from .geoseries import GeoSeries, open_series
 from .grid import Grid
-from .manifest import AerialSpec
-from .raster import RasterInfo, RasterReader
+from .raster import RasterReader
 from .satellite import SatelliteInput, SatelliteSpec, window_cells
 
 SCENE_AERIAL = "aerial.tif"
@@ -161,18 +159,6 @@ def _aerial_files(source: Path) -> list[Path]:
     return files
 
 
-def check_fit(scene: Scene, info: RasterInfo, spec: AerialSpec) -> None:
-    """Check that an aerial raster is of the kind that the model was trained on.
-
-    Raises:
-        BandError: If number, order or type of its bands differ.
-        GridError: If its resolution differs by more than a tenth, or the series lies elsewhere.
-    """
-    _check_bands(info, spec)
-    _check_resolution(info, spec)
-    check_overlap(info.grid, scene.satellite, info.path)
-
-
 def check_overlap(grid: Grid, satellite: SatelliteSource | None, path: Path) -> None:
     """Check that aerial imagery and its series show some common ground.
 
@@ -191,40 +177,9 @@ def check_overlap(grid: Grid, satellite: SatelliteSource | None, path: Path) -> 
         )
 
 
-def _check_bands(info: RasterInfo, spec: AerialSpec) -> None:
-    names = tuple(name.lower() for name in info.bands)
-    if info.alpha is not None and info.count == len(spec.bands) + 1:
-        names = names[: info.alpha] + names[info.alpha + 1 :]
-    expected = tuple(name.lower() for name in spec.bands)
-    if len(names) != len(expected) or (are_names(names) and names != expected):
-        shown = ", ".join(names) if all(names) else f"{info.count} unnamed bands"
-        raise BandError(
-            f"{info.path} holds {shown}; expected {len(spec.bands)}: {', '.join(spec.bands)}, in "
-            "this order; rewrite the file"
-        )
-    if info.dtype != spec.dtype:
-        raise BandError(f"{info.path} is {info.dtype}; expected {spec.dtype}; rescale it first")
-
-
 def fits(found_m: float, expected_m: float) -> bool:
     """Whether an aerial resolution is near enough to that of the model."""
     return abs(found_m / expected_m - 1) <= RESOLUTION_TOLERANCE
-
-
-def _check_resolution(info: RasterInfo, spec: AerialSpec) -> None:
-    if not info.grid.crs.is_projected:
-        raise GridError(
-            f"{info.path} is in {info.grid.crs}, which is not in metres; expected a projected CRS; "
-            "reproject it first"
-        )
-    transform, mean = info.grid.transform, info.grid.resolution_m
-    across = math.hypot(transform.a, transform.d) / math.sqrt(abs(transform.determinant))
-    for found in (mean * across, mean / across):
-        if not fits(found, spec.resolution_m):
-            raise GridError(
-                f"{info.path} has {found:.3f} m per pixel; expected {spec.resolution_m:.3f} m "
-                f"within {RESOLUTION_TOLERANCE:.0%}; resample it first"
-            )
 
 
 def are_names(names: Sequence[str]) -> bool:

@@ -1,4 +1,4 @@
-"""The commands of the README and of the documents exist, with the options that are shown."""
+"""What the README and the documents name exists: commands, their options, and tests."""
 
 import re
 import shlex
@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 NAMES = [name for name, _ in COMMANDS]
 BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+TEST = re.compile(r"`([\w/]+\.py)::(\w+)`")
 
 
 def shown_commands() -> list[tuple[str, str]]:
@@ -38,6 +39,15 @@ def test_a_shown_command_and_its_options_exist(document: str, line: str) -> None
     known = CliRunner().invoke(app, [words[1], "--help"]).output
     for option in (word for word in words[2:] if word.startswith("--")):
         assert re.search(rf"{option}\b", known), f"{document}: {line}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_a_named_test_exists(document: Path) -> None:
+    for file, name in TEST.findall(document.read_text(encoding="utf-8")):
+        source = ROOT / "tests" / file
+        assert source.is_file(), file
+        found = re.search(rf"^def {name}\(", source.read_text(encoding="utf-8"), re.MULTILINE)
+        assert found, f"{file}::{name}"
 
 
 @pytest.mark.parametrize("name", NAMES)

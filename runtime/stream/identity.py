@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ..output.kinds import MapTags, class_tags
+from ..satellite_lattice import default_step
 from .survey import Survey
 
 
@@ -29,8 +30,9 @@ def tags_of(survey: Survey, *, backend: str, precision: str) -> MapTags:
         file["SEGX_TOY"] = "trained on generated imagery only; of use for nothing else"
     if card.satellite is not None:
         file["SEGX_MISSING_SATELLITE"] = options.missing_satellite
-    if options.lattice_cells is not None:
-        file["SEGX_SATELLITE_LATTICE"] = f"{options.lattice_cells} cells"
+    if options.lattice_cells is not None and card.satellite is not None:
+        cells = options.lattice_cells or default_step(card.aerial, card.satellite)
+        file["SEGX_SATELLITE_LATTICE"] = f"{cells} cells"
     fit = survey.fit
     for name, text in (("RESAMPLED", fit.resampled), ("BANDS", fit.bands)):
         if text is not None:
@@ -40,13 +42,12 @@ def tags_of(survey: Survey, *, backend: str, precision: str) -> MapTags:
     return MapTags(file=file, band=class_tags(card.classes))
 
 
-def identity_of(survey: Survey, tags: MapTags, strip_tiles: int) -> dict[str, object]:
-    """All that a pixel of the maps, or the place of unfinished ones, depends on.
+def identity_of(survey: Survey, tags: MapTags) -> dict[str, object]:
+    """All that the pixels of the maps depend on; not how a run shares out its work.
 
     Args:
         survey: What is mapped.
         tags: Tags of the maps.
-        strip_tiles: Columns of tiles in a strip.
     """
     options = survey.options
     sources = {file.path for file in survey.files}
@@ -60,7 +61,6 @@ def identity_of(survey: Survey, tags: MapTags, strip_tiles: int) -> dict[str, ob
         "maps": [options.confidence, options.probabilities, options.writes_quality],
         "options": [options.bands, options.elevation, options.resample],
         "tiles": [[*area.plan.shape, *area.plan.origin, area.plan.halo] for area in survey.areas],
-        "columns of tiles in a strip": strip_tiles,
         "files": {str(path): _state(path) for path in sorted(sources)},
     }
 

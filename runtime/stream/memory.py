@@ -51,6 +51,8 @@ class Workload:
     blended_channels: int = 0
     """Classes whose probabilities are blended; 0 where tiles are cropped."""
     batch: int = 1
+    fitting_bytes: int = 0
+    """What resampling and an elevation file take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +121,7 @@ def _plan(work: Workload, tiles: int, held: int) -> MemoryPlan:
             "tiles": waiting * tile + done * work.result_bytes,
             "rows of maps": 2 * work.map_bands * (work.stride + work.block_rows) * width,
             "blending": blended,
+            "fitting": work.fitting_bytes,
             "GDAL's blocks": GDAL_CACHE,
             "series": SERIES_CACHE if work.satellite_bytes else 0,
             "finishing": FINISHING,

@@ -1,6 +1,8 @@
 """What is said of a run before it starts, and after."""
 
 from ..aerial.acquired import acquired, date_gap_days
+from ..aerial.elevation import CACHE_BYTES, ZERO
+from ..aerial.resample import resample_bytes
 from ..report import MemoryUse, PlanSummary, Report, Seams, rss_bytes
 from ..satellite import MONTHS
 from ..tally import Tally
@@ -38,8 +40,16 @@ def planned_memory(survey: Survey, *, batch: int) -> MemoryPlan:
         satellite_bytes=4 * cells,
         blended_channels=classes if options.blend else 0,
         batch=batch,
+        fitting_bytes=_fitting_bytes(survey),
     )
     return plan_memory(work, held=rss_bytes(), limit=options.max_memory)
+
+
+def _fitting_bytes(survey: Survey) -> int:
+    """What it takes to bring the input to the model's resolution and bands."""
+    resampled = any(area.tile_grid.resampled for area in survey.areas)
+    heights = survey.options.elevation not in (None, ZERO)
+    return resampled * resample_bytes(len(survey.card.aerial.bands)) + heights * CACHE_BYTES
 
 
 def sum_up(

@@ -11,13 +11,15 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
+from runtime.aerial.bands import choose_bands
+from runtime.aerial.resample import tile_grid
 from runtime.errors import BandError, DataError, GridError, SatelliteError
 from runtime.geoseries import GeoSeries
 from runtime.grid import Grid
 from runtime.manifest import AerialSpec, Normalization
 from runtime.raster import describe
 from runtime.satellite import SatelliteSpec, window_cells
-from runtime.scene import PatchSeries, Scene, check_fit, find_scenes
+from runtime.scene import PatchSeries, Scene, check_overlap, find_scenes
 
 Write = Callable[..., Path]
 AddArea = Callable[..., Path]
@@ -140,7 +142,10 @@ def test_a_missing_series_is_refused(source: str, write_aerial: Write, tmp_path:
 
 
 def check(path: Path, scene: Scene | None = None, spec: AerialSpec = SPEC) -> None:
-    check_fit(scene or Scene(aerial=path, satellite=None), describe(path), spec)
+    info = describe(path)
+    choose_bands(info, None, spec)
+    tile_grid(info.grid, spec, False, name=str(path))
+    check_overlap(info.grid, None if scene is None else scene.satellite, path)
 
 
 def refusal(path: Path, kind: type[DataError], scene: Scene | None = None) -> str:
@@ -186,7 +191,7 @@ def test_another_number_of_bands_is_refused(
 ) -> None:
     image = np.zeros((count, 5, 5), dtype=np.uint8)
     path = write_aerial(tmp_path / "a.tif", image, bands=())
-    assert f"holds {count} unnamed bands" in refusal(path, BandError)
+    assert "unnamed bands; expected 5: red" in refusal(path, BandError)
 
 
 @pytest.mark.parametrize("names", [(), SPEC.bands])
@@ -224,7 +229,7 @@ def test_a_resolution_further_off_is_refused(
 ) -> None:
     transform = Affine(sides[0], 0, 7e5, 0, -sides[1], 6.6e6)
     path = write_aerial(tmp_path / "a.tif", pixels(), transform=transform)
-    assert "m per pixel; expected 0.200 m within 10%; resample" in refusal(path, GridError)
+    assert "m per pixel; expected 0.200 m within 10%; pass --resample" in refusal(path, GridError)
 
 
 def test_feet_are_not_metres(write_aerial: Write, tmp_path: Path) -> None:

@@ -46,6 +46,19 @@ def test_a_run_goes_on_where_it_was_stopped(
     ]
 
 
+def test_a_run_goes_on_with_strips_of_another_width(
+    few_columns: Callable[[int], None], tmp_path: Path
+) -> None:
+    pixels = noise(*SHAPE)
+    path = write(tmp_path / "a.tif", pixels)
+    few_columns(1)
+    stop_at(50, path, tmp_path / "maps")
+    few_columns(2)
+    model = LocalModel()
+    assert map_files([path], tmp_path / "maps", model).resumed
+    np.testing.assert_array_equal(read(tmp_path / "maps" / "a_landcover.tif")[0], whole_map(pixels))
+
+
 def test_ctrl_c_leaves_what_a_run_can_go_on_with(tmp_path: Path) -> None:
     pixels = noise(*SHAPE)
     path = write(tmp_path / "a.tif", pixels)
