@@ -140,6 +140,7 @@ def bench(
         rounds.append(done)
         reports += [] if report is None else [report]
         peaks.append(peak_rss_mib())
+        peaks += [] if report is None else [report.peak_rss_mib]
     tiles_per_s = statistics.median(item.tiles_per_s for item in rounds)
     efficiencies = [item.efficiency for item in rounds if item.efficiency is not None]
     return BenchResult(

@@ -78,7 +78,10 @@ class OpenVinoSession:
         for node in self._request.get_compiled_model().get_runtime_model().get_ops():
             info = node.get_rt_info()
             if info["layerType"].astype(str) in WEIGHTED:
-                kind = info["runtimePrecision"].astype(str)
+                # A matrix product with weights stored in INT8 is said to run in INT8, even where
+                # its kernel, such as `brgemm_avx2_f32`, computes in FP32.
+                kernel = info["primitiveType"].astype(str).rpartition("_")[2].lower()
+                kind = kernel if kernel in PRECISIONS else info["runtimePrecision"].astype(str)
                 counts[PRECISIONS.get(kind, kind)] += 1
         return dict(sorted(counts.items()))
 

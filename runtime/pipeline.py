@@ -78,20 +78,31 @@ def map_survey(
 ) -> Report:
     """Write the maps of a survey, or go on with those of an interrupted run of the same.
 
+    Args:
+        survey: What to map.
+        model: The model; one that ends in probabilities where the options ask for those.
+        out: Folder for the maps.
+        tally: Made when the run began.
+        on_tile: Called after every tile.
+
     Raises:
         ConfigError: If the memory that is allowed is too little.
-        DataError: If an input vanished, a tile has no usable satellite data and may not go
-            without, or the disk does not take the maps.
+        DataError: If the folder holds an interrupted run of another survey, an input vanished, a
+            tile has no usable satellite data and may not go without, or the disk does not take the
+            maps.
     """
     batch = model.batch
     memory = planned_memory(survey, batch=batch)
-    tags = tags_of(survey, backend=tally.backend_name, precision=model.precision)
-    identity = identity_of(survey, tags)
+    tags = [
+        tags_of(survey, area, backend=tally.backend_name, precision=model.precision)
+        for area in survey.areas
+    ]
+    identity = identity_of(survey, tags, batch=batch)
     with (
         block_cache(GDAL_CACHE),
         Workplace(out, identity, restart=survey.options.restart) as work,
     ):
-        tally.resumed, tally.why_fresh = work.resumed, work.why_fresh
+        tally.resumed = work.resumed
         maps = MapSet(survey, work, tags, tally)
         jobs = make_jobs(survey.areas, maps.sheets, memory.strip_tiles)
         maps.expect(jobs)
@@ -100,7 +111,7 @@ def map_survey(
         with Stages(tally.clock) as stages:
             read = read_tiles(jobs, tally, work)
             tiles = stages.start("read", read, depth=QUEUES["read"] * batch)
-            prepare = prepare_tiles(tiles, survey.card, survey.options, tally)
+            prepare = prepare_tiles(tiles, survey.card, survey.options, tally, work)
             ready = stages.start("prepare", prepare, depth=QUEUES["prepare"] * batch)
             run = ModelStage(model, survey.card, tally, once=once).run(ready)
             ran = stages.start("infer", run, depth=QUEUES["infer"] * batch)

@@ -1,7 +1,7 @@
 """Count what a run of inference does, and sum it up."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -75,8 +75,6 @@ class Tally:
     pixels_before: int = 0
     """Pixels of the maps that an earlier, interrupted run has written."""
     resumed: bool = False
-    why_fresh: str = ""
-    """Why an interrupted run that was found could not go on; empty if none was found."""
     damaged: "list[Damage]" = field(default_factory=list)
     seams: Seams | None = None
     plan: PlanSummary | None = None
@@ -137,6 +135,10 @@ class Tally:
             series = scene.satellite.name
             self._dates_total.setdefault(series, scene.satellite.dates)
             self._dates_used.update((series, day) for day in satellite.dates_used)
+
+    def add_dates(self, used: Iterable[tuple[str, date]]) -> None:
+        """Count dates that this run has used before it was interrupted, by series."""
+        self._dates_used.update(used)
 
     def add_scene(self, grid: Grid, outputs: list[str]) -> None:
         """Count a scene whose maps are complete."""

@@ -57,7 +57,12 @@ def choose_for_all(
         BandError: If a file does not fit, or not as the others do.
         ConfigError: If `--bands` or `--elevation` does not go with the model.
     """
-    found = {choose_bands(info, wanted, spec, elevation=elevation): info for info in infos}
+    found: dict[tuple[int, ...] | None, RasterInfo] = {}
+    for info in infos:
+        bands = choose_bands(info, wanted, spec, elevation=elevation)
+        if bands is None and wanted is not None:
+            bands = tuple(range(info.count))  # not the same as bands that another file names
+        found[bands] = info
     several = [bands for bands in found if bands is not None]
     if len(several) > 1:
         one, other = (found[bands] for bands in several[:2])

@@ -100,6 +100,7 @@ class MosaicReader:
         self._bands = bands
         self._layers = tuple(layers)
         self._num_threads = num_threads
+        self._damage: list[Damage] = []
         self._sources: dict[Path, AerialSource] = {}
         self._open: OrderedDict[Path, AerialSource] = OrderedDict()
 
@@ -110,18 +111,8 @@ class MosaicReader:
 
     @property
     def damage(self) -> Sequence[Damage]:
-        """Blocks that could not be read so far, each once, in pixels of their files."""
-        return [
-            Damage(
-                path=str(source.file.path),
-                row=rows.start,
-                col=cols.start,
-                height=rows.stop - rows.start,
-                width=cols.stop - cols.start,
-            )
-            for source in self._sources.values()
-            for rows, cols in source.damaged
-        ]
+        """Blocks that could not be read so far, each once, in pixels of their files; it grows."""
+        return self._damage
 
     @property
     def channels(self) -> int:
@@ -154,7 +145,10 @@ class MosaicReader:
             on_canvas = _moved(down, -rows.start), _moved(across, -cols.start)
             on_file = _moved(down, -file.row), _moved(across, -file.col)
             if not canvas.valid[on_canvas].all():
-                canvas.paint(self._source(file), on_file, stored, on_canvas)
+                source = self._source(file)
+                known = len(source.damaged)
+                canvas.paint(source, on_file, stored, on_canvas)
+                self._damage += [_damage(file, *box) for box in source.damaged[known:]]
         window = canvas.window()
         for index, layer in enumerate(self._layers, start=self._stored):
             window.pixels[index], valid = layer.read(rows, cols)
@@ -241,6 +235,16 @@ class _Canvas:
             valid=self.valid,
             damaged=None if damaged is None or not damaged.any() else damaged,
         )
+
+
+def _damage(file: AerialFile, rows: slice, cols: slice) -> Damage:
+    return Damage(
+        path=str(file.path),
+        row=rows.start,
+        col=cols.start,
+        height=rows.stop - rows.start,
+        width=cols.stop - cols.start,
+    )
 
 
 def _common(one: slice, other: slice) -> slice:

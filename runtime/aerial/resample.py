@@ -36,6 +36,10 @@ def resample_bytes(channels: int) -> int:
     return _PIECE_PX * (source_and_result + sums)
 
 
+Places = range | NDArray[np.intp]
+"""Rows or columns of a grid, one for each of a file; never falling."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileGrid:
     """The grid that tiles are cut from, over the ground of a mosaic."""
@@ -62,12 +66,16 @@ class TileGrid:
         method = "area average" if used > found else "bilinear"
         return f"from {found:.3f} m to {used:.3f} m ({method}), maps back by nearest pixel"
 
-    def rows_of(self, file: AerialFile) -> NDArray[np.intp]:
-        """Row of this grid whose pixels hold the centres of each row of a file, shape (rows,)."""
+    def rows_of(self, file: AerialFile) -> Places:
+        """Row of this grid whose pixels hold the centres of each row of a file."""
+        if not self.resampled:
+            return range(file.rows.start, file.rows.stop)
         return _holding(file.rows, self.row_scale, self.grid.shape[0])
 
-    def cols_of(self, file: AerialFile) -> NDArray[np.intp]:
-        """Column of this grid that holds the centres of each column of a file, shape (cols,)."""
+    def cols_of(self, file: AerialFile) -> Places:
+        """Column of this grid that holds the centres of each column of a file."""
+        if not self.resampled:
+            return range(file.cols.start, file.cols.stop)
         return _holding(file.cols, self.col_scale, self.grid.shape[1])
 
 

@@ -19,7 +19,7 @@ from .disk import sync
 from .kinds import BLOCK, NODATA, MapKind, MapTags
 from .spool import Level, Spool
 
-CACHE_BYTES = 64 * 2**20
+CACHE_BYTES = 32 * 2**20
 """Bound of GDAL's block cache during a copy; it holds for the whole process."""
 FAILURES = (RasterioError, CPLE_BaseError, OSError)
 """What a copy that fails raises."""

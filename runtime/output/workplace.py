@@ -6,7 +6,7 @@
     OUT/NAME.tif                 a finished map
 
 The folder goes when all is done. After an error, Ctrl-C or kill the same command goes on with it;
-another command into the same OUT begins afresh.
+another command into the same OUT is refused, unless it says that it begins afresh.
 """
 
 import contextlib
@@ -50,8 +50,6 @@ class Workplace:
         self.out = out
         self.resumed = False
         """Whether an earlier run left something that this one goes on with."""
-        self.why_fresh = ""
-        """Why what an earlier run left is of no use, in words; empty if it is or there is none."""
         self._folder = out / FOLDER
         self._identity: dict[str, Any] = json.loads(json.dumps(plain(identity)))
         self._restart = restart
@@ -150,8 +148,13 @@ class Workplace:
         if recorded is not None and recorded.identity == self._identity:
             self.resumed = not recorded.is_empty
             return Journal(path, recorded)
-        if recorded is not None and not recorded.is_empty:
-            self.why_fresh = _differences(recorded.identity, self._identity)
+        if recorded is not None and not recorded.is_empty and recorded.identity is not None:
+            different = _differences(recorded.identity, self._identity)
+            raise DataError(
+                f"{self.out} holds the interrupted run of another command ({different}); expected "
+                "the same command, which goes on with it; give that, choose another --out, or give "
+                "its maps up with --restart"
+            )
         self._clear()
         return Journal.begin(path, self._identity)
 

@@ -1,21 +1,24 @@
 """Say what a run is made of: in the tags of its maps, and to know it again when it goes on."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..errors import DataError, brief
 from ..output.kinds import MapTags, class_tags
 from ..satellite_lattice import default_step
-from .survey import Survey
+from .survey import Area, Survey
 
 
-def tags_of(survey: Survey, *, backend: str, precision: str) -> MapTags:
+def tags_of(survey: Survey, area: Area, *, backend: str, precision: str) -> MapTags:
     """Tags that say which model made a map, and how.
 
     Args:
         survey: What is mapped.
+        area: The part of it that the map lies in.
         backend: Library that runs the model.
         precision: What it computes in.
     """
-    card, options, plan = survey.card, survey.options, survey.areas[0].plan
+    card, options, plan, fit = survey.card, survey.options, area.plan, area.fit
     file = {
         "SEGX_VERSION": options.segx_version,
         "SEGX_BUNDLE": card.name,
@@ -23,7 +26,7 @@ def tags_of(survey: Survey, *, backend: str, precision: str) -> MapTags:
         "SEGX_BACKEND": backend,
         "SEGX_PRECISION": precision,
         "SEGX_VERIFIED": str(card.verified).lower(),
-        "SEGX_TILES": f"{plan.size} px, halo {plan.halo} px",
+        "SEGX_TILES": f"{plan.size} px, halo {plan.margin} px",
         "SEGX_SEAMS": "blended" if options.blend else "cropped",
     }
     if card.toy:
@@ -33,7 +36,6 @@ def tags_of(survey: Survey, *, backend: str, precision: str) -> MapTags:
     if options.lattice_cells is not None and card.satellite is not None:
         cells = options.lattice_cells or default_step(card.aerial, card.satellite)
         file["SEGX_SATELLITE_LATTICE"] = f"{cells} cells"
-    fit = survey.fit
     for name, text in (("RESAMPLED", fit.resampled), ("BANDS", fit.bands)):
         if text is not None:
             file[f"SEGX_{name}"] = text
@@ -42,22 +44,28 @@ def tags_of(survey: Survey, *, backend: str, precision: str) -> MapTags:
     return MapTags(file=file, band=class_tags(card.classes))
 
 
-def identity_of(survey: Survey, tags: MapTags) -> dict[str, object]:
+def identity_of(survey: Survey, tags: Sequence[MapTags], *, batch: int) -> dict[str, object]:
     """All that the pixels of the maps depend on; not how a run shares out its work.
 
     Args:
         survey: What is mapped.
-        tags: Tags of the maps.
+        tags: Tags of the maps of every area.
+        batch: Tiles per call of the model: libraries may round otherwise for another one.
+
+    Raises:
+        DataError: If an input has vanished.
     """
     options = survey.options
     sources = {file.path for file in survey.files}
+    sources.update(side for path in list(sources) for side in sidecars(path))
     for area in survey.areas:
         if area.mosaic.satellite is not None:
             sources.update(area.mosaic.satellite.source_files())
     if options.elevation is not None and Path(options.elevation).is_file():
         sources.add(Path(options.elevation))
     return {
-        **tags.file,
+        "tags": [dict(item.file) for item in tags],
+        "tiles per call": batch,
         "maps": [options.confidence, options.probabilities, options.writes_quality],
         "options": [options.bands, options.elevation, options.resample],
         "tiles": [[*area.plan.shape, *area.plan.origin, area.plan.halo] for area in survey.areas],
@@ -65,6 +73,20 @@ def identity_of(survey: Survey, tags: MapTags) -> dict[str, object]:
     }
 
 
+def sidecars(path: Path) -> Iterator[Path]:
+    """Files beside a raster that say where it lies or which of its pixels hold data."""
+    names = [path.with_name(path.name + ending) for ending in (".msk", ".aux.xml", ".ovr")]
+    for side in (*names, path.with_suffix(".tfw")):
+        if side.is_file():
+            yield side
+
+
 def _state(path: Path) -> list[int]:
-    found = path.stat()
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise DataError(
+            f"{path} is not there any more ({brief(error)}); expected it as it was; put it back "
+            "and run the same command again"
+        ) from error
     return [found.st_size, found.st_mtime_ns]

@@ -1,11 +1,10 @@
 """Share a run out into strips, each with the block rows that it still has to write."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ..aerial.resample import Places
 from ..output.kinds import BLOCK
 from ..output.sheet import Sheet
 from ..raster import reflected
@@ -18,16 +17,16 @@ class SheetStrip:
     """What a strip has to write of the maps of one file."""
 
     sheet: Sheet
-    rows: NDArray[np.intp]
+    rows: Places
     """Row of the tile grid for each row of the file."""
-    taken: NDArray[np.intp]
+    taken: Places
     """Column of the tile grid for each column of the file that lies in the strip."""
     cols: slice
     """Columns of the file that lie in the strip."""
     missing: tuple[int, ...]
     """Block rows whose columns in the strip are not on disk yet."""
 
-    def block_rows(self, block: int) -> NDArray[np.intp]:
+    def block_rows(self, block: int) -> Places:
         """Rows of the tile grid that a block row of the file takes its values from."""
         return self.rows[block * BLOCK : (block + 1) * BLOCK]
 
@@ -149,10 +148,8 @@ def make_jobs(
     return jobs
 
 
-def _strip(
-    cols: slice, sheet: Sheet, rows: NDArray[np.intp], across: NDArray[np.intp]
-) -> SheetStrip | None:
-    start, stop = (int(place) for place in np.searchsorted(across, (cols.start, cols.stop)))
+def _strip(cols: slice, sheet: Sheet, rows: Places, across: Places) -> SheetStrip | None:
+    start, stop = (bisect_left(across, place) for place in (cols.start, cols.stop))
     missing = sheet.missing(slice(start, stop)) if start < stop else ()
     if not missing:
         return None

@@ -27,13 +27,15 @@ from .survey import Survey
 class MapSet:
     """The maps of all files of a survey."""
 
-    def __init__(self, survey: Survey, work: Workplace, tags: MapTags, tally: Tally) -> None:
+    def __init__(
+        self, survey: Survey, work: Workplace, tags: Sequence[MapTags], tally: Tally
+    ) -> None:
         """Prepare the maps of every file; nothing is written yet.
 
         Args:
             survey: What is mapped.
             work: Where unfinished maps are kept.
-            tags: Tags of every map.
+            tags: Tags of the maps of every area.
             tally: Counts what is written.
         """
         kinds = map_kinds(survey.card, survey.options)
@@ -42,8 +44,11 @@ class MapSet:
         self.classes = len(survey.card.classes)
         self.seams: list[SeamCount] = []
         self.sheets: list[list[Sheet]] = [
-            [work.sheet(file.path.stem, file.info.grid, kinds, tags) for file in area.mosaic.files]
-            for area in survey.areas
+            [
+                work.sheet(file.path.stem, file.info.grid, kinds, stamped)
+                for file in area.mosaic.files
+            ]
+            for area, stamped in zip(survey.areas, tags, strict=True)
         ]
         """Maps of the files of every area, in the order of both."""
         self._tally = tally

@@ -13,13 +13,13 @@ from ..errors import ConfigError
 from .blend import blend_bytes
 
 MIB = 2**20
-STRIP_TILES = 16
+STRIP_TILES = 8
 """Columns of tiles in a strip, where memory allows."""
 QUEUES = {"read": 3, "prepare": 3, "infer": 2, "write": 256, "finish": 256}
 """Items that may wait behind each stage; the last two hand on little more than numbers."""
-IN_HANDS = 3
+IN_HANDS = 4
 """Tiles that the stages themselves hold."""
-GDAL_CACHE = 64 * MIB
+GDAL_CACHE = 32 * MIB
 """Blocks that GDAL keeps."""
 SERIES_CACHE = 128 * MIB
 """Pixels of the Sentinel-2 series that are kept, at most."""
@@ -53,6 +53,8 @@ class Workload:
     batch: int = 1
     fitting_bytes: int = 0
     """What resampling and an elevation file take."""
+    nodes_bytes: int = 0
+    """What satellite windows that serve many tiles leave."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +104,7 @@ def _plan(work: Workload, tiles: int, held: int) -> MemoryPlan:
     area = work.tile_size**2
     tile = (work.channels + 1) * area + work.satellite_bytes
     waiting = (QUEUES["read"] + QUEUES["prepare"] + IN_HANDS) * work.batch
-    done = (QUEUES["infer"] + 1) * work.batch
+    done = (QUEUES["infer"] + 2) * work.batch
     blended = 0
     if work.blended_channels:
         blended = blend_bytes(
@@ -118,10 +120,11 @@ def _plan(work: Workload, tiles: int, held: int) -> MemoryPlan:
                 width=width,
                 block_rows=work.block_height,
             ),
-            "tiles": waiting * tile + done * work.result_bytes,
+            "tiles": waiting * tile + done * (work.result_bytes + area),
             "rows of maps": 2 * work.map_bands * (work.stride + work.block_rows) * width,
             "blending": blended,
             "fitting": work.fitting_bytes,
+            "satellite windows": work.nodes_bytes,
             "GDAL's blocks": GDAL_CACHE,
             "series": SERIES_CACHE if work.satellite_bytes else 0,
             "finishing": FINISHING,

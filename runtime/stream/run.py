@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,7 @@ class ModelStage:
         self._once = once
         self._order: deque[_Batch] = deque()
         self._waited_s = 0.0
+        self._is_over = False
 
     def run(self, tiles: Iterable[Item]) -> Generator[FinishedTile | StripEnd, None, None]:
         """Run tiles, a batch at a time.
@@ -76,14 +77,16 @@ class ModelStage:
         Raises:
             SegxError: If the model cannot run one.
         """
-        begin = time.perf_counter()
-        for results in self._model.run_many(self._feeds(tiles)):
-            yield from self._passing()
-            items = self._order.popleft().items
-            self._count(items, time.perf_counter() - begin - self._waited_s)
-            yield from self._finished(items, results)
+        source = self._timed(tiles)
+        while not self._is_over:
             begin, self._waited_s = time.perf_counter(), 0.0
-        yield from self._passing()
+            for results in self._model.run_many(self._feeds(source)):
+                yield from self._passing()
+                items = self._order.popleft().items
+                self._count(items, time.perf_counter() - begin - self._waited_s)
+                yield from self._finished(items, results)
+                begin, self._waited_s = time.perf_counter(), 0.0
+            yield from self._passing()
         if self._once is not None:
             self._once.finish()
 
@@ -91,9 +94,13 @@ class ModelStage:
         self, items: list[Item], results: Mapping[str, NDArray[Any]]
     ) -> Iterator[FinishedTile | StripEnd]:
         for item in _finished(items, results):
-            if self._once is not None and isinstance(item, FinishedTile) and item.results:
+            if isinstance(item, StripEnd):
+                yield item
+                continue
+            if self._once is not None and item.results:
                 self._once.compare(item.prepared, item.results)
-            yield item
+            # What is only written needs no inputs any more.
+            yield replace(item, prepared=replace(item.prepared, feed=None, satellite=None))
 
     def _count(self, items: list[Item], seconds: float) -> None:
         ran = [item for item in items if isinstance(item, PreparedTile) and item.feed is not None]
@@ -110,7 +117,8 @@ class ModelStage:
     def _feeds(self, tiles: Iterable[Item]) -> Iterator[Feed]:
         """Gather tiles with the same inputs into batches."""
         held: list[Item] = []
-        for item in self._timed(tiles):
+        passed = 0
+        for item in tiles:
             runs = _runs(item)
             full = len(held) >= MOST_HELD * self._batch
             if held and (full or (runs and not _alike(held[0], item))):
@@ -118,11 +126,16 @@ class ModelStage:
                 held = []
             if not held and not runs:
                 self._order.append(_Batch([item]))
+                passed += 1
+                if passed == MOST_HELD:
+                    return
                 continue
+            passed = 0
             held.append(item)
             if sum(map(_runs, held)) == self._batch:
                 yield self._gather(held)
                 held = []
+        self._is_over = True
         if held:
             yield self._gather(held)
 

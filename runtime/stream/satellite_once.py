@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..card import ModelCard, TileRunner
-from ..errors import ConfigError
 from ..model import series_feed, without_satellite
 from ..output.kinds import DAMAGED, GOOD
+from ..satellite import NotSeenError
 from ..satellite_lattice import SatelliteLattice
 from ..satellite_policy import SatelliteFeeder
 from ..tally import Tally
 from .options import InferOptions
 from .survey import Area, Survey
-from .tiles import PreparedTile, open_feeder, source_of
+from .tiles import PreparedTile, centre_of, open_feeder, source_of
 
 SAMPLES = 16
 """Tiles that are run with a window of their own as well, evenly spread over a run."""
@@ -65,7 +65,7 @@ class SatelliteOnce:
         if feed is None or quality is None:
             return tile
         lattice = self._lattice_of(tile.job.area)
-        logits = lattice.logits(*tile.centre)
+        logits = lattice.logits(*centre_of(tile.tile, tile.job.area))
         if logits is None:
             feed = without_satellite(self._model.parts, feed, 1)
         else:
@@ -88,8 +88,11 @@ class SatelliteOnce:
         self._seen += 1
         if (self._seen - 1) % self._every or tile.feed is None or self._feeder is None:
             return
-        own = self._feeder.look(*tile.centre)
-        if own is None or tile.quality is None:
+        try:
+            own = self._feeder.see(*centre_of(tile.tile, tile.job.area))
+        except NotSeenError:  # the node's window shows more than the tile's own
+            return
+        if tile.quality is None or not self._feeder.takes(own):
             return
         again = self._model.run({"aerial": tile.feed["aerial"], **series_feed([own])})
         part = tile.tile.source
@@ -110,17 +113,13 @@ class SatelliteOnce:
             return self._lattice
         feeder = open_feeder(area, self._card, self._options)
         if feeder is None:
-            raise ConfigError(
-                f"--satellite-lattice is given and {self._card.name} has no satellite branch; "
-                "expected one; leave it out"
+            raise ValueError(
+                f"{self._card.name} has no satellite branch; expected a checked survey"
             )
         if self._lattice is not None:
             self._runs_before += self._lattice.runs
         step = self._options.lattice_cells or None
-        try:
-            lattice = SatelliteLattice(self._model, feeder, self._card, step_cells=step)
-        except ValueError as error:
-            raise ConfigError(f"--satellite-lattice: {error}; choose another step") from error
+        lattice = SatelliteLattice(self._model, feeder, self._card, step_cells=step)
         self._area, self._feeder, self._lattice = area, feeder, lattice
         return lattice
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..aerial.resample import Places
 from ..output.kinds import DAMAGED, NODATA
 from ..output.sheet import Sheet
 from ..output.values import maps_of
@@ -197,8 +198,10 @@ def finish_sheets(sheets: Iterable[Sheet | None], maps: MapSet) -> Generator[Non
             maps.finish(sheet)
 
 
-def _run(index: NDArray[np.intp]) -> Index:
+def _run(index: Places) -> Index:
     """Write consecutive indices as a slice."""
+    if isinstance(index, range):
+        return slice(index.start, index.stop)
     if bool((np.diff(index) == 1).all()):
         return slice(int(index[0]), int(index[-1]) + 1)
     return index

@@ -5,6 +5,7 @@ from ..aerial.elevation import CACHE_BYTES, ZERO
 from ..aerial.resample import resample_bytes
 from ..report import MemoryUse, PlanSummary, Report, Seams, rss_bytes
 from ..satellite import MONTHS
+from ..satellite_lattice import NODES
 from ..tally import Tally
 from .mapset import MapSet, map_kinds
 from .memory import MIB, MemoryPlan, Workload, plan_memory
@@ -41,8 +42,16 @@ def planned_memory(survey: Survey, *, batch: int) -> MemoryPlan:
         blended_channels=classes if options.blend else 0,
         batch=batch,
         fitting_bytes=_fitting_bytes(survey),
+        nodes_bytes=_nodes_bytes(survey),
     )
     return plan_memory(work, held=rss_bytes(), limit=options.max_memory)
+
+
+def _recompute(survey: Survey, tally: Tally) -> float:
+    """Pixels that the model has run over pixels that were mapped by it."""
+    grid = survey.areas[0].tile_grid
+    mapped = (tally.pixels - tally.pixels_before) / (grid.row_scale * grid.col_scale)
+    return tally.tiles * survey.areas[0].plan.size ** 2 / max(mapped, 1)
 
 
 def _fitting_bytes(survey: Survey) -> int:
@@ -50,6 +59,14 @@ def _fitting_bytes(survey: Survey) -> int:
     resampled = any(area.tile_grid.resampled for area in survey.areas)
     heights = survey.options.elevation not in (None, ZERO)
     return resampled * resample_bytes(len(survey.card.aerial.bands)) + heights * CACHE_BYTES
+
+
+def _nodes_bytes(survey: Survey) -> int:
+    """What the logits of satellite windows on a lattice take, at a cell per pixel."""
+    satellite = survey.card.satellite
+    if survey.options.lattice_cells is None or satellite is None:
+        return 0
+    return NODES * 4 * len(survey.card.classes) * satellite.window**2
 
 
 def sum_up(
@@ -60,13 +77,13 @@ def sum_up(
     area = survey.areas[0]
     tally.plan = PlanSummary(
         tile_size=area.plan.size,
-        halo=area.plan.halo,
-        halo_exact=survey.card.aerial.halo_exact and area.plan.halo >= survey.card.aerial.halo,
+        halo=area.plan.margin,
+        halo_exact=survey.card.aerial.halo_exact and area.plan.margin >= survey.card.aerial.halo,
         stride=area.plan.stride,
         lattice_px=area.lattice.step,
         strips=sum(len(item.plan.strips(memory.strip_tiles)) for item in survey.areas),
         batch=batch,
-        recompute=survey.recompute,
+        recompute=_recompute(survey, tally),
         blend=options.blend,
     )
     limit = options.max_memory

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from ..geoseries import GeoSeries
 from ..manifest import AerialSpec
 from ..output.kinds import BLOCK
 from ..report import Fit
+from ..satellite_lattice import check_step
 from ..satellite_policy import check_policy
 from ..scene import Scene, check_overlap
 from ..tiler import Tile, TilePlan
@@ -42,6 +43,8 @@ class Area:
     """What `--elevation` names; None where the files hold it."""
     blend: bool
     """Whether whole tiles count, not their interiors alone."""
+    fit: Fit
+    """What was done to make the input fit the model."""
 
     @property
     def block_rows(self) -> int:
@@ -107,31 +110,13 @@ class Survey:
         return tuple(file for area in self.areas for file in area.mosaic.files)
 
     @property
-    def tiles(self) -> int:
-        """Tiles of all areas, those without data included."""
-        return sum(len(area.plan) for area in self.areas)
-
-    @property
-    def recompute(self) -> float:
-        """Pixels that go through the model per pixel of the lattice of interiors."""
-        plan = self.areas[0].plan
-        return float((plan.size / plan.stride) ** 2)
-
-    @property
     def fit(self) -> Fit:
-        """What was done to make the input fit the model."""
-        first = self.areas[0]
-        with ExitStack() as stack:
-            text = None
-            if first.elevation is not None:
-                layer = open_elevation(first.elevation, first.mosaic.grid)
-                stack.callback(layer.close)
-                text = layer.text
-        return Fit(
-            resampled=first.tile_grid.text,
-            bands=bands_text(first.bands, self.card.aerial),
-            elevation=text,
-        )
+        """What was done to make the input fit the model, over all areas."""
+        texts: dict[str, str | None] = {}
+        for name in ("resampled", "bands", "elevation"):
+            found = dict.fromkeys(getattr(area.fit, name) for area in self.areas)
+            texts[name] = "; ".join(text for text in found if text is not None) or None
+        return Fit(**texts)
 
 
 def make_survey(scenes: Sequence[Scene], card: ModelCard, options: InferOptions) -> Survey:
@@ -145,12 +130,21 @@ def make_survey(scenes: Sequence[Scene], card: ModelCard, options: InferOptions)
     _check_names([scene.aerial for scene in scenes])
     spec = with_halo(card.aerial, options.halo)
     check_policy(options.missing_satellite, card)
-    mosaics = join(scenes, reach=spec.halo)
+    check_step(options.lattice_cells, card)
+    mosaics = join(scenes, reach=_reach(scenes, spec, options))
     return Survey(
         areas=tuple(_area(mosaic, card, spec, options) for mosaic in mosaics),
         card=card,
         options=options,
     )
+
+
+def _reach(scenes: Sequence[Scene], spec: AerialSpec, options: InferOptions) -> int:
+    """Pixels of the files that the halo covers: files that near belong together."""
+    if not options.resample or not scenes:
+        return spec.halo
+    with scenes[0].open() as reader:
+        return math.ceil(spec.halo * spec.resolution_m / reader.info.grid.resolution_m)
 
 
 def with_halo(spec: AerialSpec, halo: int | None) -> AerialSpec:
@@ -190,7 +184,20 @@ def _area(mosaic: Mosaic, card: ModelCard, spec: AerialSpec, options: InferOptio
         bands=bands,
         elevation=options.elevation,
         blend=options.blend,
+        fit=Fit(
+            resampled=tiles.text,
+            bands=bands_text(bands, card.aerial),
+            elevation=_elevation_text(mosaic, options),
+        ),
     )
+
+
+def _elevation_text(mosaic: Mosaic, options: InferOptions) -> str | None:
+    """Open what `--elevation` names once, to see that it serves, and say what it is."""
+    if options.elevation is None:
+        return None
+    with closing(open_elevation(options.elevation, mosaic.grid)) as layer:
+        return layer.text
 
 
 def _check_toy(mosaic: Mosaic, card: ModelCard, options: InferOptions) -> None:
@@ -208,7 +215,7 @@ def _check_names(aerials: Sequence[Path]) -> None:
     """Refuse aerial files whose maps would overwrite each other."""
     seen: dict[str, Path] = {}
     for path in aerials:
-        other = seen.setdefault(path.stem, path)
+        other = seen.setdefault(path.stem.casefold(), path)
         if other != path:
             raise DataError(
                 f"{other} and {path} would both become {path.stem}_landcover.tif; expected files "

@@ -1,7 +1,8 @@
 """The first two stages: read tiles, and prepare what the model takes of them."""
 
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -53,12 +54,6 @@ class PreparedTile:
     outside: tuple[str, ...] = ()
     """Bands in which the tile is unlike those that the model was calibrated on."""
 
-    @property
-    def centre(self) -> tuple[float, float]:
-        """Row and column of its centre on the tile grid, in pixel edges."""
-        half = self.job.area.plan.size / 2
-        return self.tile.row + half, self.tile.col + half
-
 
 def read_tiles(
     jobs: Sequence[Job], tally: Tally, work: Workplace
@@ -70,31 +65,44 @@ def read_tiles(
     Raises:
         DataError: If a file is gone, or the disk does not take a note.
     """
-    tally.damaged.extend(Damage(**note) for note in work.notes)
+    tally.damaged.extend(Damage(**note["damage"]) for note in work.notes if "damage" in note)
+    known = set(tally.damaged)
     for job in jobs:
         with job.area.open() as view:
-            band = BandBuffer(view, job.area.plan.size)
+            band, seen = BandBuffer(view, job.area.plan.size), 0
             band.start(job.read_cols)
             for tile in job.tiles():
                 window = band.tile(tile)
-                for block in view.damage:
-                    if block not in tally.damaged:
+                for block in view.damage[seen:]:
+                    if block not in known:
+                        known.add(block)
                         tally.damaged.append(block)
-                        work.note(asdict(block))
+                        work.note({"damage": asdict(block)})
+                seen = len(view.damage)
                 yield ReadTile(job=job, tile=tile, window=window)
         yield StripEnd(job=job)
 
 
 def prepare_tiles(
-    tiles: Iterable[ReadTile | StripEnd], card: ModelCard, options: InferOptions, tally: Tally
+    tiles: Iterable[ReadTile | StripEnd],
+    card: ModelCard,
+    options: InferOptions,
+    tally: Tally,
+    work: Workplace,
 ) -> Generator[PreparedTile | StripEnd, None, None]:
-    """Add the satellite input of every tile that shows something.
+    """Add the satellite input of every tile that shows something; note the dates that it is from.
 
     Raises:
         SatelliteError: If a tile's satellite input is missing and may not be.
     """
     feeder: SatelliteFeeder | None = None
     area: Area | None = None
+    known = {
+        (note["date"][0], date.fromisoformat(note["date"][1]))
+        for note in work.notes
+        if "date" in note
+    }
+    tally.add_dates(known)
     for item in tiles:
         if isinstance(item, StripEnd):
             yield item
@@ -102,7 +110,14 @@ def prepare_tiles(
         if item.job.area is not area:
             area = item.job.area
             feeder = None if options.lattice_cells is not None else open_feeder(area, card, options)
-        yield _prepare(item, card, feeder, tally)
+        prepared = _prepare(item, card, feeder, tally)
+        if prepared.satellite is not None and area.mosaic.satellite is not None:
+            series = area.mosaic.satellite.name
+            for day in prepared.satellite.dates_used:
+                if (series, day) not in known:
+                    known.add((series, day))
+                    work.note({"date": [series, day.isoformat()]})
+        yield prepared
 
 
 def open_feeder(area: Area, card: ModelCard, options: InferOptions) -> SatelliteFeeder | None:
@@ -126,25 +141,26 @@ def _prepare(
         known = window.damaged is not None and window.damaged.any()
         quality = _quality(window, 0) if known else None
         return PreparedTile(job=job, tile=tile, feed=None, quality=quality)
-    prepared = PreparedTile(
+    source, satellite = GOOD, None
+    if feeder is not None:
+        satellite = feeder.prepare(*centre_of(tile, job.area))
+        source = source_of(satellite)
+    feed = make_feed([window.pixels], None if satellite is None else [satellite])
+    ranges = card.input_ranges
+    return PreparedTile(
         job=job,
         tile=tile,
-        feed=make_feed([window.pixels], None),
-        quality=_quality(window, GOOD),
+        feed=feed,
+        quality=_quality(window, source),
+        satellite=satellite,
+        outside=() if ranges is None else ranges.outside(feed, window.valid),
     )
-    if feeder is not None:
-        satellite = feeder.prepare(*prepared.centre)
-        series = None if satellite is None else [satellite]
-        prepared = replace(
-            prepared,
-            feed=make_feed([window.pixels], series),
-            quality=_quality(window, source_of(satellite)),
-            satellite=satellite,
-        )
-    ranges = card.input_ranges
-    if ranges is None or prepared.feed is None:
-        return prepared
-    return replace(prepared, outside=ranges.outside(prepared.feed, window.valid))
+
+
+def centre_of(tile: Tile, area: Area) -> tuple[float, float]:
+    """Row and column of a tile's centre on the tile grid, in pixel edges."""
+    half = area.plan.size / 2
+    return tile.row + half, tile.col + half
 
 
 def source_of(satellite: SatelliteInput | None) -> int:

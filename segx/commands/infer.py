@@ -204,6 +204,7 @@ def _map(
         needs_satellite=bundle.card.satellite is not None,
         may_lack=options.missing_satellite == "aerial-only",
     )
+    _check_out(scenes, given.aerial, out)
     survey = make_survey(scenes, bundle.card, options)
     if not bundle.manifest.verified:
         chosen("bundle", "not verified", bundle.manifest.verdict)
@@ -219,12 +220,25 @@ def _map(
             report = map_survey(survey, opened.model, out, tally=tally, on_tile=advance)
     if json is not None:
         write_json(json, report)
-    if tally.why_fresh:
-        chosen("resumed", "no, an interrupted run was another one", tally.why_fresh)
     _print_report(report)
     done(out, "open the maps in a GIS, or `segx bench`")
     if report.damaged:
         raise typer.Exit(NOT_WHOLE)
+
+
+def _check_out(scenes: "list[Scene]", source: Path, out: Path) -> None:
+    """Refuse to write maps where the next run would take them for images."""
+    from runtime.errors import ConfigError
+
+    if len(scenes) > 1 or scenes[0].alone:
+        folders = {scene.aerial.parent.resolve() for scene in scenes}
+        if source.is_dir() and (
+            {out.resolve(), *out.resolve().parents} & {*folders, source.resolve()}
+        ):
+            raise ConfigError(
+                f"--out {out} lies in {source}, whose images are mapped; expected a folder outside "
+                "it, since maps are images too; choose another --out"
+            )
 
 
 def _print_halo(asked: int | None, needed: int) -> None:

