@@ -4,9 +4,11 @@ The same examples are drawn in every run, without a time limit per example. The 
 integers, so that sums are exact whatever their order.
 """
 
+import fcntl
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,41 @@ def write_bundle() -> Callable[..., Path]:
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of both inputs: tiles of 64 px with a halo of 16 px, windows of 8 cells."""
     return _write_bundle(tmp_path_factory.mktemp("bundles") / "tiny.segx")
+
+
+@pytest.fixture(scope="session")
+def small_flair2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two areas of 2 x 2 synthetic patches, one for training and one for validation.
+
+    All processes of a run have the same folder; read it, do not change it.
+    """
+    from segx.sample import write_flair2
+
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with (folder / "flair2.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "flair2").exists():
+            write_flair2(folder / "flair2", seed=1, areas=2, patches_per_side=2)
+    return folder / "flair2"
+
+
+@pytest.fixture(scope="session")
+def _converter() -> Iterator[Any]:
+    from warm_converter import WarmConverter
+
+    converter = WarmConverter()
+    yield converter
+    converter.close()
+
+
+@pytest.fixture(scope="module")
+def warm_converter(_converter: Any) -> Iterator[None]:
+    """Convert graphs in forks of one process that has ModelOpt loaded."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("exporter.quantize.run_child", _converter.run)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,8 @@ from runtime.bundle import Bundle, open_bundle
 from runtime.errors import BundleError, CalibrationError, DataError, ParityError
 from runtime.model import golden_feed, open_model
 
+pytestmark = pytest.mark.usefixtures("warm_converter")
+
 OPTIONS = ConvertOptions(segx_version="0.1.0", precision="fp16", parity_samples=1)
 
 

@@ -16,6 +16,8 @@ from exporter.node_errors import NodeError, measure_errors
 from exporter.quantize import to_fp16, to_int8
 from exporter.to_onnx import finish
 
+pytestmark = pytest.mark.usefixtures("warm_converter")
+
 SIDE, CHANNELS = 16, 16
 GRAPH = """
 <ir_version: 10, opset_import: ["" : 20]>

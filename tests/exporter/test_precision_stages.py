@@ -69,6 +69,19 @@ def part(folder: Path) -> ConvertedPart:
     )
 
 
+@pytest.fixture(autouse=True)
+def vnni(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let INT8 be computed in INT8 whatever the processor."""
+    monkeypatch.setattr("runtime.openvino_session.sums_int8_exactly", lambda: True)
+
+
+def test_a_processor_whose_int8_sums_saturate_proves_nothing_and_refuses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.openvino_session.sums_int8_exactly", lambda: False)
+    assert prove_executed([part(tmp_path)]) == {"made": {"fp32": LAYERS}}
+
+
 @pytest.fixture
 def computing(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Function that sets what OpenVINO says of every part; gives the parts that were closed."""

@@ -15,7 +15,7 @@ from runtime.pipeline import infer
 from runtime.scene import find_scenes
 from runtime.stream.options import InferOptions
 from runtime.tally import Tally
-from segx.sample import write_flair2, write_scene
+from segx.sample import write_scene
 from trainkit.checkpoint import load_checkpoint
 from trainkit.torch_model import TorchModel
 
@@ -37,10 +37,10 @@ def classes(path: Path) -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def work(tmp_path_factory: pytest.TempPathFactory, small_flair2: Path) -> Path:
     """Folder with a checkpoint, its bundle and a scene of several tiles."""
     folder = tmp_path_factory.mktemp("flow")
-    write_flair2(folder / "flair2", seed=1, areas=2, patches_per_side=2)
+    (folder / "flair2").symlink_to(small_flair2)
     write_scene(folder / "scene", seed=2, shape=(900, 1100))
     segx(folder, "train", "flair2", "--config", CONFIG, "--steps", 2, "--out", "runs/first")
     segx(folder, "export")

@@ -327,7 +327,9 @@ def _export(part: Part, path: Path) -> onnx.ModelProto:
     return onnx.load(path)
 
 
+@pytest.mark.matrix
 def test_every_part_exports_without_control_flow_and_equals_eager(tmp_path: Path) -> None:
+    # By default, the tests of the exporter are what shows this, on graphs that they trace anyway.
     torch.manual_seed(4)
     model = build(CONFIGS["dual"]).eval()
     for part in model.parts():
