@@ -71,7 +71,7 @@ def test_noise_in_a_quantised_graph_misses_the_gate_which_blames_the_part(
 ) -> None:
     def noisy(source: Path, target: Path, **options: object) -> WorkerReport:
         report = to_int8(source, target, **options)  # type: ignore[arg-type]
-        add_noise(target, 0.12)
+        add_noise(target, 0.25)
         return report
 
     monkeypatch.setattr(exporter.workshop, "to_int8", noisy)
