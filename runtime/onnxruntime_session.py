@@ -103,6 +103,8 @@ def require_cuda_build() -> None:
 def _options(runtime: Any, part: PartSpec, threads: int | None) -> Any:
     options = runtime.SessionOptions()
     options.log_severity_level = 3
+    # Every part has threads of its own; those that spin while they wait take cores from the others.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if part.precision != "fp32":
         # To fuse Q/DQ it quantises biases, and divides them by the scales in FP16, which
         # overflows (seen in 1.31). Left alone, operators compute in FP32 on what Q/DQ round.

@@ -11,6 +11,7 @@ A stage is a generator: it takes items from the stage before it and yields items
 An error in any of them stops all of them and is raised once, where the last stage is iterated.
 """
 
+import sys
 import threading
 import time
 from collections import deque
@@ -22,6 +23,12 @@ from typing import Generic, TypeVar
 from .timing import Reason, StageTimes
 
 Item = TypeVar("Item")
+
+SWITCH_S = 0.0005
+"""Seconds after which Python lets another thread on: the model's thread is not to wait for others.
+
+Python's own 5 ms, each time that the model hands back a tile, are a share of it that shows.
+"""
 
 LONGEST_WAIT_S = 1.0
 """Seconds after which a waiting thread looks up: Windows lets no Ctrl-C into a wait without end."""
@@ -42,6 +49,7 @@ class Stages:
         self._stopped = False
         self._error: BaseException | None = None
         self._threads: list[threading.Thread] = []
+        self._switch_s = sys.getswitchinterval()
 
     def start(self, name: str, items: Generator[Item, None, None], *, depth: int) -> Iterator[Item]:
         """Run a generator in a thread of its own.
@@ -89,6 +97,7 @@ class Stages:
 
     def __enter__(self) -> "Stages":
         """Return the stages."""
+        sys.setswitchinterval(SWITCH_S)
         return self
 
     def __exit__(
@@ -101,6 +110,7 @@ class Stages:
         self.stop()
         for thread in self._threads:
             thread.join()
+        sys.setswitchinterval(self._switch_s)
         if error is None and self._error is not None:
             raise self._error
 
