@@ -17,9 +17,10 @@ from rasterio.windows import Window
 from ..grid import Grid
 from .disk import sync
 from .kinds import BLOCK, NODATA, MapKind, MapTags
+from .heap import trim
 from .spool import Level, Spool
 
-CACHE_BYTES = 32 * 2**20
+CACHE_BYTES = 16 * 2**20
 """Bound of GDAL's block cache during a copy; it holds for the whole process."""
 FAILURES = (RasterioError, CPLE_BaseError, OSError)
 """What a copy that fails raises."""
@@ -46,6 +47,7 @@ def write_cog(spool: Spool, grid: Grid, kind: MapKind, tags: MapTags, target: Pa
             _save(view, _view(spool, level))
         _save(views[0], _map_view(spool, grid, kind, tags, views[1:]))
         target.unlink(missing_ok=True)
+        trim()
         # rasterio takes the number as bytes, other than GDAL; nothing beside the map is listed.
         with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
             rasterio.shutil.copy(
