@@ -16,8 +16,8 @@ from rasterio.windows import Window
 
 from ..grid import Grid
 from .disk import sync
-from .kinds import BLOCK, NODATA, MapKind, MapTags
 from .heap import trim
+from .kinds import BLOCK, NODATA, MapKind, MapTags
 from .spool import Level, Spool
 
 CACHE_BYTES = 16 * 2**20
