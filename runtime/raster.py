@@ -1,4 +1,4 @@
-"""Read windows of GeoTIFFs; with `mapwriter`, the only code that opens rasters."""
+"""Read windows of GeoTIFFs: the one way in which aerial, satellite and label rasters are opened."""
 
 import warnings
 from collections.abc import Sequence

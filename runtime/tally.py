@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from .backends import BackendChoice
 from .card import ModelCard
@@ -25,14 +25,12 @@ from .report import (
     peak_rss_mib,
 )
 from .satellite import SatelliteInput
+from .satellite_policy import TileState, state_of
 from .scene import SatelliteSource
 from .selftest import SelfTest
 
 if TYPE_CHECKING:
     from .aerial.reader import Damage
-
-TileState = Literal["clear", "covered", "aerial_only"]
-"""What a tile saw of Sentinel-2: clear dates, covered ones only, or none."""
 
 
 class Observed(Protocol):
@@ -81,7 +79,6 @@ class Tally:
     memory: MemoryUse | None = None
     fit: Fit | None = None
     _outside: Counter[str] = field(default_factory=Counter)
-    _infer_s: float = 0.0
     _dates_used: set[tuple[str, date]] = field(default_factory=set)
     _dates_total: dict[str, int] = field(default_factory=dict)
     _device_before: dict[str, float] = field(default_factory=dict)
@@ -111,7 +108,7 @@ class Tally:
         satellite: SatelliteInput | None,
         outside: tuple[str, ...] = (),
         *,
-        seconds: float | None = None,
+        seconds: float,
     ) -> None:
         """Count a tile whose result has just come; always called by one and the same thread.
 
@@ -119,17 +116,13 @@ class Tally:
             scene: What the tile is a part of.
             satellite: Its satellite input; None without one.
             outside: Bands in which it is unlike calibration.
-            seconds: What the model took for it, its share of a batch; None if that is all that
-                stage `infer` has worked since the last tile.
+            seconds: What the model took for it, its share of a batch.
         """
-        if seconds is None:
-            infer_s = self.clock.stages_s["infer"]
-            seconds, self._infer_s = infer_s - self._infer_s, infer_s
         self.tile_seconds.append(seconds)
         self.cold_start_s = self.cold_start_s or self.clock.wall_s
         self.tiles_outside += bool(outside)
         self._outside.update(outside)
-        self.satellite_tiles[_state_of(satellite)] += 1
+        self.satellite_tiles[state_of(satellite)] += 1
         if satellite is not None and scene.satellite is not None:
             self.encoder_runs += 1
             series = scene.satellite.name
@@ -218,12 +211,6 @@ class Tally:
             date_gap_days=self.date_gap_days,
             lattice_agreement=self.lattice_agreement,
         )
-
-
-def _state_of(satellite: SatelliteInput | None) -> TileState:
-    if satellite is None:
-        return "aerial_only"
-    return "clear" if satellite.clear else "covered"
 
 
 def reasons_by_name(choice: BackendChoice) -> dict[str, str]:

@@ -8,13 +8,12 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ..card import TileRunner
+from ..output.spool import spool_bytes
 from .jobs import count_tiles
 from .mapset import map_kinds
 from .memory import MIB, MemoryPlan
 from .survey import Survey
 
-OVERVIEWS = 4 / 3
-"""Pixels of a map with all its overviews, per pixel of the map."""
 TRIALS = 3
 """Calls of the model whose fastest says how long a tile takes."""
 
@@ -84,7 +83,7 @@ def forecast(
         recompute=tiles * first.plan.size**2 / mapped,
         batch=batch,
         memory_mib={name: held / MIB for name, held in memory.parts.items()},
-        disk_mib=pixels * bands * OVERVIEWS / MIB,
+        disk_mib=sum(spool_bytes(file.info.grid.shape, bands) for file in files) / MIB,
         tile_s=tile_s,
         seconds=tiles * tile_s,
     )

@@ -26,7 +26,7 @@ from .lattice import Lattice, choose_lattice
 from .options import InferOptions
 
 SAMPLE_TAG = "SEGX_SAMPLE"
-"""Tag of generated imagery; a toy bundle takes no other."""
+"""Tag of generated imagery, its value the segx that made it; a toy bundle takes no other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

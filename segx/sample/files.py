@@ -12,11 +12,10 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from runtime.errors import DataError
+from runtime.stream.survey import SAMPLE_TAG
 
 from .. import __version__
 
-TAG = "SEGX_SAMPLE"
-"""Tag of every raster; its value is the version of segx that made it."""
 AERIAL_CRS = "EPSG:2154"
 AERIAL_BANDS = ("red", "green", "blue", "nir", "elevation")
 
@@ -106,6 +105,6 @@ def write_raster(
     interleave = "pixel" if count > 1 else "band"
     with rasterio.open(path, "w", **size, **place, **_FORMAT, interleave=interleave) as target:
         target.write(image)
-        target.update_tags(**{TAG: __version__})
+        target.update_tags(**{SAMPLE_TAG: __version__})
         for index, name in enumerate(bands, start=1):
             target.set_band_description(index, name)

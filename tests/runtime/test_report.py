@@ -136,7 +136,7 @@ def test_the_cold_start_ends_with_the_first_tile(monkeypatch: pytest.MonkeyPatch
         now[0] += 0.5
         with tally.clock("infer"):
             now[0] += seconds
-        tally.add_tile(scene=None, satellite=None)  # type: ignore[arg-type]
+        tally.add_tile(scene=None, satellite=None, seconds=seconds)  # type: ignore[arg-type]
     assert tally.cold_start_s == 3.5
     assert tally.tile_seconds == [3.0, 1.0]
     assert tally.tiles == 2
