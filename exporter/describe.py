@@ -9,6 +9,7 @@ from runtime.flair import CLASSES as FLAIR_CLASSES
 from runtime.flair import LICENCE as FLAIR_LICENCE
 from runtime.jsonfile import plain
 from runtime.manifest import FORMAT_VERSION, Manifest, ModelInfo
+from trainkit.architectures import pretrained_weights
 from trainkit.checkpoint import WEIGHTS_NAME, Checkpoint, CheckpointInfo
 
 from .accuracy import EvalData
@@ -96,7 +97,11 @@ def is_single_branch(info: CheckpointInfo) -> bool:
 def licences(checkpoint: Checkpoint, weights: str) -> dict[str, str]:
     """Terms and attribution of what is in the weights, by what they cover."""
     found = {"weights": weights, "training data": _data_licence(checkpoint.info)}
-    encoders = [f"{a.encoder} ({a.pretrained})" for a in checkpoint.config.aerial if a.pretrained]
+    encoders = [
+        f"{getattr(a, 'encoder', a.architecture)} ({pretrained_weights(a)})"
+        for a in checkpoint.config.aerial
+        if pretrained_weights(a)
+    ]
     if encoders:
         found["pretrained encoder"] = f"as published for {', '.join(dict.fromkeys(encoders))}"
     return found

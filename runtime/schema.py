@@ -1,7 +1,9 @@
 """Turn mappings read from TOML or JSON into frozen dataclasses, and back.
 
 Supported field types: `str`, `int`, `float`, `bool`, `Literal`, `X | None`, `tuple[X, ...]`,
-`tuple[X, Y]`, `dict[str, X]`, unions of these, `object` and nested dataclasses.
+`tuple[X, Y]`, `dict[str, X]`, unions of these, `object` and nested dataclasses. Dataclasses of a
+union have the same first field, a `Literal` of one value each, by which they are told apart; where
+the key is missing, it is the first of them.
 """
 
 import dataclasses
@@ -105,12 +107,23 @@ class _Parser:
         if value is None and type(None) in hints:
             return None
         candidates = [hint for hint in hints if hint is not type(None)]
+        if len(candidates) > 1 and all(map(dataclasses.is_dataclass, candidates)):
+            return self._tagged(candidates, value, where)
         for hint in candidates[:-1]:
             try:
                 return self.convert(hint, value, where)
             except self.error:
                 continue
         return self.convert(candidates[-1], value, where)
+
+    def _tagged(self, classes: list[type[Any]], value: object, where: str) -> Any:
+        """Choose among dataclasses by their first field, whose only value names the dataclass."""
+        key = dataclasses.fields(classes[0])[0].name
+        by_tag = {get_args(typing.get_type_hints(cls)[key])[0]: cls for cls in classes}
+        if not isinstance(value, Mapping) or key not in value:
+            return self.build(classes[0], value, where)
+        tag = self._literal(tuple(by_tag), value[key], f"{where}: {key}")
+        return self.build(by_tag[tag], value, where)
 
     def _literal(self, allowed: tuple[Any, ...], value: object, where: str) -> Any:
         # `in` alone would let True pass for 1.

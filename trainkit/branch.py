@@ -30,7 +30,7 @@ from .batches import (
 from .config import OptimConfig
 from .losses import SegmentationLoss
 from .models import AerialBranch
-from .models.fusion import AERIAL_STRIDE, SatelliteUpsample
+from .models.fusion import AerialUpsample, SatelliteUpsample
 from .optim import MovingAverage, learning_rate, parameter_groups
 
 # Shape letters: N batch, K classes, H W aerial pixels.
@@ -119,7 +119,7 @@ class BranchTraining(pl.LightningModule):
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
         """Give the loss of one forward pass."""
         plan = self.plan
-        labels_NHW = thin_labels(batch["labels"], plan.optim.loss_stride)
+        labels_NHW = thin(batch["labels"], plan.optim.loss_stride)
         if plan.role == "satellite":
             logits_NKHW, auxiliary_NKHW = self._logits(self.branch, batch), None
         else:
@@ -127,7 +127,7 @@ class BranchTraining(pl.LightningModule):
             logits_NKHW, auxiliary_NKHW = branch.forward_train(_channels_last(batch["aerial"]))
         loss: Tensor = self.loss(self.resize(logits_NKHW.float()), labels_NHW)
         if auxiliary_NKHW is not None:
-            labels_NHW = thin_labels(batch["labels"], AUXILIARY_STRIDE)
+            labels_NHW = thin(batch["labels"], AUXILIARY_STRIDE)
             loss = loss + plan.optim.aux_weight * self.loss(auxiliary_NKHW.float(), labels_NHW)
         self.log("loss", loss.detach(), batch_size=len(labels_NHW))
         return loss
@@ -147,7 +147,7 @@ class BranchTraining(pl.LightningModule):
     def validation_step(self, batch: dict[str, Tensor], index: int) -> None:
         """Count how one patch is classified."""
         logits_NKHW = self.resize(self._logits(self.kept, batch).float())
-        labels_NHW = thin_labels(batch["labels"], self.plan.optim.loss_stride)
+        labels_NHW = thin(batch["labels"], self.plan.optim.loss_stride)
         self.log(TUNE_LOSS, self.loss(logits_NKHW, labels_NHW), sync_dist=True, batch_size=1)
         matrix = ConfusionMatrix(len(self.plan.classes))
         predicted = logits_NKHW.argmax(dim=1).to(torch.uint8)
@@ -218,17 +218,23 @@ def _channels_last(aerial_NCHW: Tensor) -> Tensor:
 
 
 class AerialResize(nn.Module):
-    """Logits at stride 4 to a finer stride, bilinearly."""
+    """Aerial logits to every n-th pixel of the tile.
 
-    def __init__(self, stride: int) -> None:
+    Args:
+        stride: Aerial pixels per pixel of the logits.
+        every: The n.
+    """
+
+    def __init__(self, stride: int, every: int) -> None:
         super().__init__()
-        self.factor = AERIAL_STRIDE / stride
+        self.stride, self.every = stride, every
 
     def forward(self, logits_NKhw: Tensor) -> Tensor:
-        """Give logits at the stride."""
-        if self.factor == 1.0:
-            return logits_NKhw
-        return nn.functional.interpolate(logits_NKhw, scale_factor=self.factor, mode="bilinear")
+        """Enlarge coarser logits bilinearly, and take every n-th pixel of finer ones."""
+        if self.stride <= self.every:
+            return thin(logits_NKhw, self.every // self.stride)
+        factor = self.stride / self.every
+        return nn.functional.interpolate(logits_NKhw, scale_factor=factor, mode="bilinear")
 
 
 def thinned(resize: nn.Module, stride: int) -> nn.Module:
@@ -238,16 +244,18 @@ def thinned(resize: nn.Module, stride: int) -> nn.Module:
         resize: The way to all pixels.
         stride: The n; 1, 2 or 4.
     """
+    if isinstance(resize, AerialUpsample):
+        return AerialResize(resize.stride, stride)
     if not isinstance(resize, SatelliteUpsample):
-        return AerialResize(stride)
-    thin = copy.deepcopy(resize)
-    thin.weights_Hh = thin.weights_Hh[stride // 2 :: stride]
-    return thin
+        raise TypeError(f"{type(resize).__name__} brings no logits to a tile's grid")
+    fewer = copy.deepcopy(resize)
+    fewer.weights_Hh = fewer.weights_Hh[stride // 2 :: stride]
+    return fewer
 
 
-def thin_labels(labels_NHW: Tensor, stride: int) -> Tensor:
-    """Give the labels at every n-th pixel, from the middle of the first n."""
-    return labels_NHW[:, stride // 2 :: stride, stride // 2 :: stride]
+def thin(pixels: Tensor, stride: int) -> Tensor:
+    """Give every n-th pixel of the last two dimensions, from the middle of the first n."""
+    return pixels[..., stride // 2 :: stride, stride // 2 :: stride]
 
 
 def _mixed(*numbers: int) -> int:

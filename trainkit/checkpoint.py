@@ -24,6 +24,7 @@ from runtime.errors import CheckpointError
 from runtime.jsonfile import write_json
 from runtime.schema import parse, to_dict
 
+from .architectures import without_pretrained
 from .config import TrainConfig
 from .inputs import aerial_spec, satellite_spec
 from .models import LandCoverModel, build
@@ -173,7 +174,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 def build_empty(config: TrainConfig) -> LandCoverModel:
     """Build a config's model with random weights, without fetching pretrained ones."""
-    aerial = tuple(replace(branch, pretrained="") for branch in config.aerial)
+    aerial = tuple(without_pretrained(branch) for branch in config.aerial)
     return build(replace(config, aerial=aerial))
 
 

@@ -19,19 +19,18 @@ from runtime.errors import DataError
 from runtime.flair import CLASSES
 from runtime.sample import AERIAL_BANDS, Sample
 from runtime.satellite import DatePolicy, SatelliteInput, SatelliteSpec
+from trainkit.architectures import SatelliteBranchConfig, UNetFormerConfig
 from trainkit.checkpoint import Checkpoint, Origin, read_info, save_checkpoint
 from trainkit.config import (
-    AerialBranchConfig,
     InputConfig,
     OptimConfig,
-    SatelliteBranchConfig,
     TrainConfig,
     TrainingConfig,
 )
 from trainkit.models import LandCoverModel, build
 
 SIDE = 256
-AERIAL = AerialBranchConfig(
+AERIAL = UNetFormerConfig(
     encoder="resnet18",
     encoder_widths=(16, 24, 32, 48),
     encoder_depths=(1, 1, 1, 1),

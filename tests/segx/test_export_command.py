@@ -33,14 +33,15 @@ from runtime.flair import CLASSES
 from runtime.manifest import Accuracy
 from segx.cli import app
 from segx.sample import write_flair2
+from trainkit.architectures import UNetFormerConfig
 from trainkit.checkpoint import Checkpoint, Origin, save_checkpoint
-from trainkit.config import AerialBranchConfig, TrainConfig
+from trainkit.config import TrainConfig
 from trainkit.models import build
 
 CONFIG = TrainConfig(
     name="mini",
     aerial=(
-        AerialBranchConfig(
+        UNetFormerConfig(
             encoder="resnet18",
             encoder_widths=(16, 24, 32, 48),
             encoder_depths=(1, 1, 1, 1),

@@ -12,11 +12,10 @@ from runtime.errors import DataError
 from runtime.flair import CLASSES
 from runtime.sample import AERIAL_BANDS, Sample
 from runtime.satellite import DatePolicy, SatelliteInput, SatelliteSpec
+from trainkit.architectures import SatelliteBranchConfig, UNetFormerConfig
 from trainkit.config import (
-    AerialBranchConfig,
     AugmentConfig,
     OptimConfig,
-    SatelliteBranchConfig,
     TrainConfig,
     TrainingConfig,
 )
@@ -108,7 +107,7 @@ def tiny() -> TrainConfig:
         name="tiny",
         seed=7,
         aerial=(
-            AerialBranchConfig(
+            UNetFormerConfig(
                 encoder="resnet18",
                 encoder_widths=(16, 24, 32, 48),
                 encoder_depths=(1, 1, 1, 1),

@@ -11,6 +11,7 @@ import torch
 from runtime.errors import CheckpointError, FeedError
 from runtime.flair import CLASSES
 from runtime.satellite import SatelliteSpec
+from trainkit.architectures import IMAGENET_HUB, TrainConfig
 from trainkit.checkpoint import (
     CHECKPOINT_NAME,
     CONFIG_NAME,
@@ -20,7 +21,6 @@ from trainkit.checkpoint import (
     newest_checkpoint,
     save_checkpoint,
 )
-from trainkit.config import IMAGENET_HUB, TrainConfig
 from trainkit.models import LandCoverModel, build
 from trainkit.torch_model import TorchModel
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from runtime.errors import CheckpointError, ConfigError
 from trainkit.batches import Role
-from trainkit.branch import BranchTraining, thin_labels, thinned
+from trainkit.branch import BranchTraining, thin, thinned
 from trainkit.config import OptimConfig, TrainConfig, TrainingConfig
 from trainkit.fit import BEST, LAST, FitOptions, choose_precision, fit
 from trainkit.models import build
@@ -125,13 +125,15 @@ def test_a_thinned_satellite_resize_gives_the_same_logits_at_fewer_pixels(
     assert full.weights_Hh.shape[0] == 512
 
 
+@pytest.mark.parametrize("coarse", [1, 2, 4])
 @pytest.mark.parametrize("stride", [1, 2, 4])
-def test_aerial_logits_and_labels_meet_at_every_stride(stride: int) -> None:
-    resize = thinned(AerialUpsample(), stride)
+def test_aerial_logits_and_labels_meet_at_every_stride(coarse: int, stride: int) -> None:
+    resize = thinned(AerialUpsample(coarse), stride)
     # Logits and labels that say how far a pixel lies to the right, in aerial pixels.
-    right = (torch.arange(64.0) + 0.5) * 4.0
-    logits = resize(right.expand(1, 1, 64, 64))
-    labels = thin_labels((torch.arange(256.0) + 0.5).expand(1, 256, 256), stride)
+    side = 256 // coarse
+    right = (torch.arange(float(side)) + 0.5) * coarse
+    logits = resize(right.expand(1, 1, side, side))
+    labels = thin((torch.arange(256.0) + 0.5).expand(1, 256, 256), stride)
     assert logits.shape[2:] == labels.shape[1:]
     inner = slice(4 // stride, -4 // stride)
     assert (logits[0, 0, :, inner] - labels[0, :, inner]).abs().max() <= 0.5

@@ -15,12 +15,12 @@ K = 3
 
 def _fusion(*weights: float, window: int = 40) -> LateFusion:
     config = InputConfig(tile_size=256, satellite_window=window)
-    return LateFusion(config, ("aerial", "satellite")[: len(weights)], weights, K)
+    return LateFusion(config, ("aerial", "satellite")[: len(weights)], {"aerial": 4}, weights, K)
 
 
 def test_a_ramp_over_the_window_is_reproduced_at_every_aerial_pixel_centre() -> None:
     config = InputConfig(tile_size=512)
-    fusion = LateFusion(config, ("satellite",), (1.0,), 1)
+    fusion = LateFusion(config, ("satellite",), {}, (1.0,), 1)
 
     def ramp(side: int, step_m: float) -> Tensor:
         metres = (torch.arange(side) + 0.5 - side / 2) * step_m

@@ -12,13 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from runtime.errors import CheckpointError, ConfigError
+from trainkit.architectures import SatelliteBranchConfig, UNetFormerConfig
 from trainkit.config import (
-    AerialBranchConfig,
     AugmentConfig,
     FusionConfig,
     InputConfig,
     OptimConfig,
-    SatelliteBranchConfig,
     TrainConfig,
     TrainingConfig,
     load,
@@ -28,6 +27,7 @@ from trainkit.models.encoder import Encoder, widen_stem
 from trainkit.models.unetformer import (
     FeatureRefinement,
     GlobalLocalBlock,
+    UNetFormer,
     UNetFormerDecoder,
     WeightedFusion,
     WindowAttention,
@@ -36,13 +36,13 @@ from trainkit.models.unetformer import (
 
 TILE, WINDOW, K = 256, 16, 5
 
-RESNET = AerialBranchConfig(
+RESNET = UNetFormerConfig(
     encoder="resnet18",
     encoder_widths=(8, 12, 16, 24),
     encoder_depths=(1, 1, 1, 1),
     decoder_width=16,
 )
-CONVNEXT = AerialBranchConfig(
+CONVNEXT = UNetFormerConfig(
     encoder="convnext_atto",
     encoder_widths=(8, 12, 16, 24),
     encoder_depths=(1, 1, 1, 1),
@@ -55,7 +55,7 @@ SATELLITE = SatelliteBranchConfig(
 
 
 def _config(
-    aerial: tuple[AerialBranchConfig, ...] = (), satellite: SatelliteBranchConfig | None = None
+    aerial: tuple[UNetFormerConfig, ...] = (), satellite: SatelliteBranchConfig | None = None
 ) -> TrainConfig:
     return TrainConfig(
         name="test",
@@ -181,8 +181,8 @@ def test_a_wrong_size_is_refused_with_the_next_valid_one(side: int, valid: int) 
 
 
 def test_an_encoder_of_fixed_size_names_that_size() -> None:
-    config = AerialBranchConfig(encoder="maxvit_rmlp_pico_rw_256", decoder_width=16)
-    branch = AerialBranch(config, InputConfig(tile_size=256), K)
+    config = UNetFormerConfig(encoder="maxvit_rmlp_pico_rw_256", decoder_width=16)
+    branch = UNetFormer(config, InputConfig(tile_size=256), K)
     with pytest.raises(ValueError, match="must be exactly 256; the next valid size is 256"):
         branch(torch.zeros(1, 5, 512, 512, dtype=torch.uint8))
 
@@ -190,7 +190,7 @@ def test_an_encoder_of_fixed_size_names_that_size() -> None:
 @torch.no_grad()
 def test_images_are_normalised_band_by_band_inside_the_branch() -> None:
     config = dataclasses.replace(CONFIGS["aerial alone"].input, aerial_mean=(1, 2, 3, 4, 5))
-    branch = AerialBranch(RESNET, config, K)
+    branch = UNetFormer(RESNET, config, K)
     image = torch.randint(0, 256, (1, 5, TILE, TILE), dtype=torch.uint8)
     mean, std = (torch.tensor(v).view(1, 5, 1, 1) for v in (config.aerial_mean, config.aerial_std))
     torch.testing.assert_close(branch._normalise(image), (image.float() - mean) / std)
@@ -229,7 +229,7 @@ def test_the_paper_s_aerial_branch_has_its_parameters_with_the_auxiliary_head() 
     config = load("unetformer")
     random = dataclasses.replace(config.aerial[0], pretrained="")
     with torch.device("meta"):
-        branch = AerialBranch(random, config.input, config.num_classes)
+        branch = UNetFormer(random, config.input, config.num_classes)
     assert _parameters(branch.encoder) == 30_274_056
     assert _parameters(branch) == 30_823_334
     assert branch.encoder.widths == (64, 128, 256, 512)
@@ -283,7 +283,7 @@ def test_pretrained_weights_are_read_from_a_file(tmp_path: Path) -> None:
     torch.save(source.backbone.state_dict(), path)
     torch.manual_seed(1)
     config = dataclasses.replace(RESNET, pretrained=str(path), freeze_encoder=True)
-    branch = AerialBranch(config, InputConfig(tile_size=TILE), K)
+    branch = UNetFormer(config, InputConfig(tile_size=TILE), K)
     stem = branch.encoder.backbone.conv1.weight
     assert stem.shape[1] == 5
     torch.testing.assert_close(stem[:, :3], source.backbone.conv1.weight)
@@ -299,11 +299,11 @@ def test_missing_weights_and_unknown_encoders_are_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no pretrained weights for resnet18"):
         Encoder(dataclasses.replace(RESNET, pretrained=str(damaged)), 5, TILE)
     with pytest.raises(ConfigError, match="timm has no encoder 'resnet81'"):
-        Encoder(AerialBranchConfig(encoder="resnet81"), 5, TILE)
+        Encoder(UNetFormerConfig(encoder="resnet81"), 5, TILE)
     with pytest.raises(ConfigError, match="has fixed widths and depths"):
-        Encoder(AerialBranchConfig(encoder="regnety_002", encoder_widths=(1, 2, 3, 4)), 5, TILE)
+        Encoder(UNetFormerConfig(encoder="regnety_002", encoder_widths=(1, 2, 3, 4)), 5, TILE)
     with pytest.raises(ConfigError, match="expected also"):
-        Encoder(AerialBranchConfig(encoder="test_vit"), 5, TILE)
+        Encoder(UNetFormerConfig(encoder="test_vit"), 5, TILE)
 
 
 def _export(part: Part, path: Path) -> onnx.ModelProto:

@@ -1,8 +1,8 @@
 """Models: an aerial branch, a satellite branch, and what brings them together."""
 
 from ..config import TrainConfig
+from .aerial import AerialBranch
 from .landcover import (
-    AerialBranch,
     ClassMap,
     LandCoverModel,
     Part,

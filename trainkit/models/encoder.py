@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from runtime.errors import CheckpointError, ConfigError
 
-from ..config import IMAGENET_HUB, AerialBranchConfig
+from ..architectures import IMAGENET_HUB, UNetFormerConfig
 
 STRIDES = (4, 8, 16, 32)
 
@@ -33,7 +33,7 @@ class Encoder(nn.Module):
         CheckpointError: If the pretrained weights cannot be had.
     """
 
-    def __init__(self, config: AerialBranchConfig, channels: int, tile_size: int) -> None:
+    def __init__(self, config: UNetFormerConfig, channels: int, tile_size: int) -> None:
         super().__init__()
         # Pretrained stems read RGB; further channels are added to them afterwards.
         stem_channels = _RGB if config.pretrained else channels
@@ -73,7 +73,7 @@ def widen_stem(backbone: nn.Module, channels: int) -> None:
     stem.in_channels = channels
 
 
-def _build(config: AerialBranchConfig, channels: int, tile_size: int) -> Any:
+def _build(config: UNetFormerConfig, channels: int, tile_size: int) -> Any:
     arguments = _stage_arguments(config)
     if config.encoder.startswith("maxvit"):
         arguments["img_size"] = tile_size
@@ -106,7 +106,7 @@ def _build(config: AerialBranchConfig, channels: int, tile_size: int) -> Any:
         ) from error
 
 
-def _stage_arguments(config: AerialBranchConfig) -> dict[str, Any]:
+def _stage_arguments(config: UNetFormerConfig) -> dict[str, Any]:
     given = (config.encoder_widths, config.encoder_depths)
     if not any(given):
         return {}

@@ -13,7 +13,7 @@ the satellite logits are interpolated at fractional cells, never cropped to whol
 Reference: Dimitrovski et al. 2024 (LF-DLM), arXiv 2410.00469.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -24,9 +24,6 @@ from torch import Tensor, nn
 from ..config import InputConfig
 
 # Shape letters: N batch, K classes, H W aerial pixels, h w Sentinel-2 cells.
-
-AERIAL_STRIDE = 4
-"""Aerial pixels per pixel of the aerial logits."""
 
 
 def footprint_matrix(
@@ -58,11 +55,21 @@ def footprint_matrix(
 
 
 class AerialUpsample(nn.Module):
-    """Aerial logits at stride 4 to the tile's grid, bilinearly."""
+    """Aerial logits to the tile's grid, bilinearly.
+
+    Args:
+        stride: Aerial pixels per pixel of the logits.
+    """
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
 
     def forward(self, logits_NKhw: Tensor) -> Tensor:
         """Give logits, shape (N, K, H, W)."""
-        return F.interpolate(logits_NKhw, scale_factor=float(AERIAL_STRIDE), mode="bilinear")
+        if self.stride == 1:
+            return logits_NKhw
+        return F.interpolate(logits_NKhw, scale_factor=float(self.stride), mode="bilinear")
 
 
 class SatelliteUpsample(nn.Module):
@@ -96,6 +103,7 @@ class LateFusion(nn.Module):
     Args:
         config: Sizes and resolutions of both inputs.
         branches: Names of the branches; "satellite" is a satellite branch, the others are aerial.
+        strides: Aerial pixels per pixel of the logits of each aerial branch, by name.
         weights: One weight per branch.
         num_classes: Classes K.
     """
@@ -106,13 +114,14 @@ class LateFusion(nn.Module):
         self,
         config: InputConfig,
         branches: Sequence[str],
+        strides: Mapping[str, int],
         weights: Sequence[float],
         num_classes: int,
     ) -> None:
         super().__init__()
         self.branches = tuple(branches)
         self.resize = nn.ModuleList(
-            SatelliteUpsample(config) if name == "satellite" else AerialUpsample()
+            SatelliteUpsample(config) if name == "satellite" else AerialUpsample(strides[name])
             for name in self.branches
         )
         per_class = torch.tensor(list(weights), dtype=torch.float32)[:, None]

@@ -1,20 +1,20 @@
 """The whole model: branches, late fusion, and the parts that are exported one by one.
 
-aerial uint8 (N,C,H,W) ----------------- aerial ------ (N,K,H/4,W/4) --+
+aerial uint8 (N,C,H,W) ----------------- aerial ------ (N,K,H/s,W/s) --+
 satellite (N,T,B,h,w), date mask, days - satellite --- (N,K,h,w) ------+- fusion - (N,K,H,W)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from ..config import TILE_STEP, AerialBranchConfig, InputConfig, TrainConfig
-from .encoder import Encoder
-from .fusion import AERIAL_STRIDE, LateFusion
-from .unetformer import UNetFormerDecoder
+from ..config import TrainConfig
+from .aerial import AerialBranch
+from .architectures import build_aerial
+from .fusion import LateFusion
 from .utae import SatelliteBranch
 
 # Shape letters: N batch, C aerial channels, H W aerial pixels, T dates, B Sentinel-2 bands,
@@ -30,67 +30,6 @@ CONFIDENCE_STEPS = 254.0
 
 AERIAL_INPUTS = ("aerial",)
 SATELLITE_INPUTS = ("satellite", "date_mask", "days")
-
-
-class AerialBranch(nn.Module):
-    """Encoder and UNetFormer decoder; takes images as stored and normalises them itself.
-
-    Args:
-        config: Encoder and decoder.
-        inputs: Bands, their statistics and the tile size.
-        num_classes: Classes K.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, config: AerialBranchConfig, inputs: InputConfig, num_classes: int) -> None:
-        super().__init__()
-        channels = len(inputs.aerial_bands)
-        statistics = {"mean": inputs.aerial_mean, "std": inputs.aerial_std}
-        for name, values in statistics.items():
-            self.register_buffer(name, torch.tensor(values).view(1, channels, 1, 1))
-        self.encoder = Encoder(config, channels, inputs.tile_size)
-        if config.freeze_encoder:
-            self.encoder.requires_grad_(False)
-        self.decoder = UNetFormerDecoder(
-            self.encoder.widths,
-            width=config.decoder_width,
-            num_classes=num_classes,
-            auxiliary=config.auxiliary,
-        )
-
-    def forward(self, aerial: Tensor) -> Tensor:
-        """Give logits at stride 4, shape (N, K, H/4, W/4), from uint8 of shape (N, C, H, W).
-
-        Raises:
-            ValueError: If H or W is not a size that the attention windows divide.
-        """
-        logits: Tensor = self.decoder(self.encoder(self._normalise(aerial)))
-        return logits
-
-    def forward_train(self, aerial: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Give logits at stride 4, and those of the auxiliary head at stride 8 if there is one."""
-        logits: tuple[Tensor, Tensor | None] = self.decoder.forward_train(
-            self.encoder(self._normalise(aerial))
-        )
-        return logits
-
-    def _normalise(self, aerial: Tensor) -> Tensor:
-        if not torch.compiler.is_compiling():
-            self._check(aerial.shape[2:])
-        return (aerial.float() - self.mean) / self.std
-
-    def _check(self, size: Sequence[int]) -> None:
-        fixed = self.encoder.fixed_size
-        for side in size:
-            if (fixed and side != fixed) or side % TILE_STEP or not side:
-                valid = fixed or max(TILE_STEP, -(-side // TILE_STEP) * TILE_STEP)
-                kind = "exactly" if fixed else "a multiple of"
-                raise ValueError(
-                    f"the aerial input is {' x '.join(map(str, size))} px; each side must be "
-                    f"{kind} {fixed or TILE_STEP}; the next valid size is {valid}"
-                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +106,7 @@ class LandCoverModel(nn.Module):
         self.branches = nn.ModuleDict()
         for index, aerial in enumerate(config.aerial):
             name = "aerial" if index == 0 else f"aerial_{index + 1}"
-            self.branches[name] = AerialBranch(aerial, config.input, config.num_classes)
+            self.branches[name] = build_aerial(aerial, config.input, config.num_classes)
         if config.satellite is not None:
             self.branches["satellite"] = SatelliteBranch(
                 config.satellite, len(config.input.satellite_bands), config.num_classes
@@ -175,7 +114,14 @@ class LandCoverModel(nn.Module):
         count = len(self.branches)
         given = config.fusion_weights
         weights = given if isinstance(given, tuple) else (1.0 / count,) * count
-        self.fusion = LateFusion(config.input, self.branch_names, weights, config.num_classes)
+        strides = {
+            name: branch.stride
+            for name, branch in self.branches.items()
+            if isinstance(branch, AerialBranch)
+        }
+        self.fusion = LateFusion(
+            config.input, self.branch_names, strides, weights, config.num_classes
+        )
 
     @property
     def branch_names(self) -> tuple[str, ...]:
@@ -183,7 +129,7 @@ class LandCoverModel(nn.Module):
         return tuple(self.branches)
 
     def branch_logits(self, branch: str, feed: Mapping[str, Tensor]) -> Tensor:
-        """Give one branch's own logits: aerial at stride 4, satellite at its cells."""
+        """Give one branch's own logits: aerial at its stride, satellite at its cells."""
         names = SATELLITE_INPUTS if branch == "satellite" else AERIAL_INPUTS
         logits: Tensor = self.branches[branch](*(feed[name] for name in names))
         return logits
@@ -235,7 +181,7 @@ class LandCoverModel(nn.Module):
             series = (MONTHS, len(config.satellite_bands), window, window)
             shapes = {"satellite": series, "date_mask": (MONTHS,), "days": (MONTHS,)}
         else:
-            side = config.tile_size // AERIAL_STRIDE
+            side = config.tile_size // cast(AerialBranch, self.branches[name]).stride
             shapes = {"aerial": (len(config.aerial_bands), config.tile_size, config.tile_size)}
         dtype = torch.uint8 if role == "aerial" else torch.float32
         logits = PartTensor(

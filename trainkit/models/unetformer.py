@@ -1,4 +1,4 @@
-"""The decoder of UNetFormer: convolutions beside window attention at strides 32, 16 and 8.
+"""UNetFormer: an encoder, and a decoder of convolutions beside window attention.
 
     res4 (32) - 1x1 - GLTB - WF - GLTB - WF - GLTB - FRH - head -> logits at stride 4
                              |           |           |
@@ -10,6 +10,11 @@ Reference: Wang et al. 2022, UNetFormer, arXiv 2109.08417. Written from the desc
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ..architectures import UNetFormerConfig
+from ..config import TILE_STEP, InputConfig
+from .aerial import AerialBranch
+from .encoder import Encoder
 
 # Shape letters: N batch, C channels, H W pixels of a map, K classes.
 
@@ -238,3 +243,39 @@ class UNetFormerDecoder(nn.Module):
         at32 = self.block4(self.enter(maps[3]))
         at16 = self.block3(self.fuse3(at32, maps[2]))
         return at32, at16, self.block2(self.fuse2(at16, maps[1]))
+
+
+class UNetFormer(AerialBranch):
+    """An encoder from timm and the decoder above; logits at stride 4.
+
+    Args:
+        config: Encoder and decoder.
+        inputs: Bands, their statistics and the tile size.
+        num_classes: Classes K.
+    """
+
+    stride = 4
+    step = TILE_STEP
+
+    def __init__(self, config: UNetFormerConfig, inputs: InputConfig, num_classes: int) -> None:
+        super().__init__(inputs)
+        self.encoder = Encoder(config, len(inputs.aerial_bands), inputs.tile_size)
+        self.fixed_size = self.encoder.fixed_size
+        if config.freeze_encoder:
+            self.encoder.requires_grad_(False)
+        self.decoder = UNetFormerDecoder(
+            self.encoder.widths,
+            width=config.decoder_width,
+            num_classes=num_classes,
+            auxiliary=config.auxiliary,
+        )
+
+    def network(self, image_NCHW: Tensor) -> Tensor:
+        """Give logits, shape (N, K, H/4, W/4), from a normalised image."""
+        logits: Tensor = self.decoder(self.encoder(image_NCHW))
+        return logits
+
+    def network_train(self, image_NCHW: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Give logits at stride 4, and those of the auxiliary head if there is one."""
+        logits: tuple[Tensor, Tensor | None] = self.decoder.forward_train(self.encoder(image_NCHW))
+        return logits

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..config import SatelliteBranchConfig
+from ..architectures import SatelliteBranchConfig
 from .ltae import TemporalAttention
 
 # Shape letters: N batch, T dates, B bands, D channels, h w cells, G heads, K classes.
