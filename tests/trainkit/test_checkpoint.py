@@ -11,7 +11,7 @@ import torch
 from runtime.errors import CheckpointError, FeedError
 from runtime.flair import CLASSES
 from runtime.satellite import SatelliteSpec
-from trainkit.architectures import IMAGENET_HUB, TrainConfig
+from trainkit.architectures import IMAGENET_HUB
 from trainkit.checkpoint import (
     CHECKPOINT_NAME,
     CONFIG_NAME,
@@ -21,6 +21,7 @@ from trainkit.checkpoint import (
     newest_checkpoint,
     save_checkpoint,
 )
+from trainkit.config import TrainConfig
 from trainkit.models import LandCoverModel, build
 from trainkit.torch_model import TorchModel
 
