@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from runtime.sample import Sample
 from runtime.satellite import SatelliteInput
 
-from .config import AugmentConfig
+from .recipe import AugmentConfig
 
 HEIGHTS = ("elevation",)
 """Aerial bands that hold no light, which brightness and contrast leave alone."""

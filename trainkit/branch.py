@@ -27,11 +27,11 @@ from .batches import (
     step_batches,
     train_loader,
 )
-from .config import OptimConfig
 from .losses import SegmentationLoss
 from .models import AerialBranch
 from .models.fusion import AerialUpsample, SatelliteUpsample
 from .optim import MovingAverage, learning_rate, parameter_groups
+from .recipe import OptimConfig
 
 # Shape letters: N batch, K classes, H W aerial pixels.
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .config import OptimConfig
+from .recipe import OptimConfig
 
 
 def parameter_groups(branch: nn.Module, optim: OptimConfig) -> list[dict[str, Any]]:

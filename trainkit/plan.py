@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from .augment import Augmenter
 from .batches import Draws, Role
 from .branch import BranchPlan, BranchTraining
-from .config import OptimConfig, TrainConfig
+from .config import TrainConfig
 from .fit import FitOptions, Strategy
 from .losses import class_weights
 from .models import LandCoverModel
+from .recipe import OptimConfig
 from .survey import PatchSets, Survey
 
 

@@ -17,7 +17,7 @@ from .disk import get, put, sync
 from .kinds import BLOCK, OverviewRule
 from .overviews import halve, level_shapes
 
-CHUNK_BYTES = 2 * 2**20
+CHUNK_BYTES = 2**20
 """Pixels held at a time while they are sorted, read back or halved."""
 
 

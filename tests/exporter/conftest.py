@@ -21,13 +21,9 @@ from runtime.sample import AERIAL_BANDS, Sample
 from runtime.satellite import DatePolicy, SatelliteInput, SatelliteSpec
 from trainkit.architectures import SatelliteBranchConfig, UNetFormerConfig
 from trainkit.checkpoint import Checkpoint, Origin, read_info, save_checkpoint
-from trainkit.config import (
-    InputConfig,
-    OptimConfig,
-    TrainConfig,
-    TrainingConfig,
-)
+from trainkit.config import InputConfig, TrainConfig
 from trainkit.models import LandCoverModel, build
+from trainkit.recipe import OptimConfig, TrainingConfig
 
 SIDE = 256
 AERIAL = UNetFormerConfig(

@@ -13,12 +13,8 @@ from runtime.flair import CLASSES
 from runtime.sample import AERIAL_BANDS, Sample
 from runtime.satellite import DatePolicy, SatelliteInput, SatelliteSpec
 from trainkit.architectures import SatelliteBranchConfig, UNetFormerConfig
-from trainkit.config import (
-    AugmentConfig,
-    OptimConfig,
-    TrainConfig,
-    TrainingConfig,
-)
+from trainkit.config import TrainConfig
+from trainkit.recipe import AugmentConfig, OptimConfig, TrainingConfig
 
 SIDE = 512
 OPTIM = OptimConfig(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from runtime.sample import AERIAL_BANDS, Sample
 from runtime.satellite import SatelliteInput, SatelliteSpec
 from trainkit.augment import Augmenter, Symmetry, moved, symmetries
-from trainkit.config import AugmentConfig
+from trainkit.recipe import AugmentConfig
 
 ALL = symmetries(AugmentConfig(flips=True, rotations=True))
 NOTHING = AugmentConfig(flips=False, rotations=False)

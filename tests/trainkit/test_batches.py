@@ -20,8 +20,9 @@ from trainkit.batches import (
     step_batches,
     train_loader,
 )
-from trainkit.config import AugmentConfig, TrainConfig, load
+from trainkit.config import TrainConfig, load
 from trainkit.inputs import satellite_spec
+from trainkit.recipe import AugmentConfig
 
 
 def patches_of(dataset: Any, config: TrainConfig, **changes: Any) -> Patches:

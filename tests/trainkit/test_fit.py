@@ -11,12 +11,13 @@ from torch import nn
 from runtime.errors import CheckpointError, ConfigError
 from trainkit.batches import Role
 from trainkit.branch import BranchTraining, thin, thinned
-from trainkit.config import OptimConfig, TrainConfig, TrainingConfig
+from trainkit.config import TrainConfig
 from trainkit.fit import BEST, LAST, FitOptions, choose_precision, fit
 from trainkit.models import build
 from trainkit.models.fusion import AerialUpsample, SatelliteUpsample
 from trainkit.optim import MovingAverage, learning_rate, parameter_groups
 from trainkit.plan import TrainOptions, branch_steps, branch_training, plan_branch
+from trainkit.recipe import OptimConfig, TrainingConfig
 from trainkit.survey import split_patches, survey
 
 ONE = FitOptions()

@@ -13,15 +13,7 @@ from torch import Tensor, nn
 
 from runtime.errors import CheckpointError, ConfigError
 from trainkit.architectures import SatelliteBranchConfig, UNetFormerConfig
-from trainkit.config import (
-    AugmentConfig,
-    FusionConfig,
-    InputConfig,
-    OptimConfig,
-    TrainConfig,
-    TrainingConfig,
-    load,
-)
+from trainkit.config import FusionConfig, InputConfig, TrainConfig, load
 from trainkit.models import AerialBranch, LandCoverModel, Part, SatelliteBranch, build
 from trainkit.models.encoder import Encoder, widen_stem
 from trainkit.models.unetformer import (
@@ -33,6 +25,7 @@ from trainkit.models.unetformer import (
     WindowAttention,
     class_head,
 )
+from trainkit.recipe import AugmentConfig, OptimConfig, TrainingConfig
 
 TILE, WINDOW, K = 256, 16, 5
 

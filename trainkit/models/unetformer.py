@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..architectures import UNetFormerConfig
-from ..config import TILE_STEP, InputConfig
+from ..config import InputConfig
+from ..recipe import TILE_STEP
 from .aerial import AerialBranch
 from .encoder import Encoder
 
