@@ -46,15 +46,12 @@ class RasterInfo:
 class RasterReader:
     """An open GeoTIFF; use it as a context manager, one reader per thread."""
 
-    def __init__(
-        self, path: Path, *, assume_crs: str | None = None, num_threads: int | None = None
-    ) -> None:
+    def __init__(self, path: Path, *, assume_crs: str | None = None) -> None:
         """Open a raster.
 
         Args:
             path: A GeoTIFF.
             assume_crs: CRS of a file that has none or an unnamed local one.
-            num_threads: Threads that decode blocks; one if None.
 
         Raises:
             DataError: If it is missing or no raster.
@@ -66,8 +63,7 @@ class RasterReader:
             with warnings.catch_warnings():
                 # The error below says it better.
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                options = {} if num_threads is None else {"num_threads": num_threads}
-                self._dataset = rasterio.open(path, **options)
+                self._dataset = rasterio.open(path)
         except RasterioError as error:
             raise DataError(
                 f"{path} cannot be opened as a raster ({_brief(error)}); expected a GeoTIFF; "
@@ -292,25 +288,6 @@ def reflected(start: int, length: int, size: int) -> NDArray[np.intp]:
     period = 2 * (size - 1)
     phase = np.arange(start, start + length) % period
     return np.minimum(phase, period - phase).astype(np.intp)
-
-
-def read_reflected(
-    reader: RasterReader, row: int, col: int, height: int, width: int
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Read a window that may reach beyond the raster; what lies outside mirrors what lies inside.
-
-    Returns:
-        The pixels, shape (bands, height, width), and which hold data, shape (height, width).
-
-    Raises:
-        DataError: If the file is truncated or damaged there.
-    """
-    rows = reflected(row, height, reader.info.grid.shape[0])
-    cols = reflected(col, width, reader.info.grid.shape[1])
-    first_row, first_col = int(rows.min()), int(cols.min())
-    box = (first_row, first_col, int(rows.max()) - first_row + 1, int(cols.max()) - first_col + 1)
-    take = np.ix_(rows - first_row, cols - first_col)
-    return reader.read(*box)[:, take[0], take[1]], reader.valid(*box)[take]
 
 
 def _brief(error: Exception) -> str:

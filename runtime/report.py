@@ -3,8 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,24 +23,6 @@ class Clock(StageTimes):
     """Adds up time by stage, from the moment it is made."""
 
     started: float = field(default_factory=time.perf_counter)
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        """Count the time inside the `with` block as work of a stage."""
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.add_busy(stage, time.perf_counter() - begin)
-
-    @contextmanager
-    def waiting(self, stage: str, reason: Reason) -> Iterator[None]:
-        """Count the time inside the `with` block as waiting of a stage."""
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.add_waiting(stage, reason, time.perf_counter() - begin)
 
     @property
     def wall_s(self) -> float:

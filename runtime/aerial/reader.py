@@ -85,7 +85,6 @@ class MosaicReader:
         *,
         bands: tuple[int, ...] | None = None,
         layers: Sequence[ExtraBand] = (),
-        num_threads: int | None = None,
     ) -> None:
         """Take a mosaic; its files are opened when they are read.
 
@@ -94,12 +93,10 @@ class MosaicReader:
             bands: Indices of the bands wanted, in the order wanted; all if None. An alpha band
                 that is not among them is a mask.
             layers: Channels that follow the files' bands.
-            num_threads: Threads that decode the blocks of a file; one if None.
         """
         self._mosaic = mosaic
         self._bands = bands
         self._layers = tuple(layers)
-        self._num_threads = num_threads
         self._damage: list[Damage] = []
         self._sources: dict[Path, AerialSource] = {}
         self._open: OrderedDict[Path, AerialSource] = OrderedDict()
@@ -159,7 +156,7 @@ class MosaicReader:
         """A file of the mosaic; the one that was not read for the longest time may be closed."""
         source = self._sources.get(file.path)
         if source is None:
-            source = AerialSource(file, bands=self._bands, num_threads=self._num_threads)
+            source = AerialSource(file, bands=self._bands)
             self._sources[file.path] = source
         self._open[file.path] = source
         self._open.move_to_end(file.path)

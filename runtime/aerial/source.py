@@ -18,21 +18,17 @@ Box = tuple[slice, slice]
 class AerialSource:
     """One file of a mosaic; opened when it is read, and again after it was closed."""
 
-    def __init__(
-        self, file: AerialFile, *, bands: tuple[int, ...] | None, num_threads: int | None
-    ) -> None:
+    def __init__(self, file: AerialFile, *, bands: tuple[int, ...] | None) -> None:
         """Name a file.
 
         Args:
             file: What to read.
             bands: Indices of the bands wanted, in the order wanted; all if None.
-            num_threads: Threads that decode blocks; one if None.
         """
         self.file = file
         self.damaged: list[Box] = []
         """Rows and columns of the blocks that could not be read, each once."""
         self._bands = bands
-        self._num_threads = num_threads
         self._bad: set[tuple[int, int]] = set()
         self._block = (file.info.block_height, file.info.block_width)
         self._reader: RasterReader | None = None
@@ -122,9 +118,7 @@ class AerialSource:
             file = self.file
             self._stamp = _stamp(file.path)
             try:
-                reader = RasterReader(
-                    file.path, assume_crs=file.assume_crs, num_threads=self._num_threads
-                )
+                reader = RasterReader(file.path, assume_crs=file.assume_crs)
             except SegxError as error:
                 raise _lost(file, str(error).split(";")[0]) from error
             self._reader = reader

@@ -24,7 +24,7 @@ CACHE_BYTES = 16 * 2**20
 """Bound of GDAL's block cache during a copy; it holds for the whole process."""
 FAILURES = (RasterioError, CPLE_BaseError, OSError)
 """What a copy that fails raises."""
-_LEVEL = {"mode": 5, "nearest": 5, "average": 1}
+_LEVEL = {"mode": 5, "average": 1}
 """DEFLATE levels: from 1 to 5 class maps shrink by 30 %, the noise of probabilities does not."""
 
 

@@ -11,7 +11,7 @@ NODATA = 255
 BLOCK = 512
 """Side of a block of a finished map; maps are written in rows of this height."""
 
-OverviewRule = Literal["mode", "nearest", "average"]
+OverviewRule = Literal["mode", "average"]
 """How four pixels become one: the most frequent, the upper left, the mean."""
 
 GOOD, COVERED_DATES, AERIAL_ONLY, DAMAGED = range(4)

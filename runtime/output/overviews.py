@@ -36,14 +36,11 @@ def halve(values: NDArray[np.uint8], rule: OverviewRule) -> NDArray[np.uint8]:
 
         mode      the most frequent value; of equally frequent ones the smallest
         average   the mean, a half rounded up
-        nearest   the upper left pixel, nodata or not
 
     Args:
         values: Shape (..., rows, cols), from an even row and column of the map on.
         rule: How four pixels become one.
     """
-    if rule == "nearest":
-        return np.ascontiguousarray(values[..., ::2, ::2])
     rows, cols = values.shape[-2:]
     if rows % 2 or cols % 2:
         spare = [(0, 0)] * (values.ndim - 2) + [(0, rows % 2), (0, cols % 2)]

@@ -16,7 +16,7 @@ from runtime.jsonfile import plain
 from runtime.model import open_model
 from runtime.output.values import tile_maps
 from runtime.pipeline import infer
-from runtime.raster import RasterReader, read_reflected
+from runtime.raster import RasterReader
 from runtime.scene import Scene, find_scenes
 from runtime.selftest import self_test
 from runtime.stream.options import InferOptions
@@ -56,7 +56,9 @@ def test_the_tiled_map_is_the_map_of_the_whole_bit_for_bit(
     side = -(-(max(shape) + 2 * spec.halo) // spec.stride) * spec.stride
     large = open_bundle(write_bundle(tmp_path / "whole.segx", tile=side, satellite=False))
     with RasterReader(path) as reader:
-        padded, _ = read_reflected(reader, -spec.halo, -spec.halo, side, side)
+        after = [side - spec.halo - size for size in shape]
+        pad = [(0, 0), *((spec.halo, more) for more in after)]
+        padded = np.pad(reader.read_all(), pad, mode="reflect")
     whole = tile_maps(open_model(large, CHOICE, threads=1).run({"aerial": padded[None]}))
     inner = np.s_[:, spec.halo : spec.halo + shape[0], spec.halo : spec.halo + shape[1]]
     report = infer(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from runtime.errors import DataError, GridError
 from runtime.grid import Grid
-from runtime.raster import RasterReader, describe, read_reflected, reflected
+from runtime.raster import RasterReader, describe, reflected
 
 TRANSFORM = Affine(0.2, 0.0, 700_000.0, 0.0, -0.2, 6_600_000.0)
 LOCAL = 'LOCAL_CS["unnamed",UNIT["metre",1]]'
@@ -87,34 +87,6 @@ def holed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = pixels()
     data[:, 2:5, 1:9] = 0
     return write(tmp_path_factory.mktemp("raster") / "holed.tif", data, nodata=0)
-
-
-@given(
-    row=st.integers(-60, 60),
-    col=st.integers(-60, 60),
-    height=st.integers(1, 60),
-    width=st.integers(1, 60),
-)
-def test_a_window_is_cut_from_the_whole_raster_mirrored(
-    holed: Path, row: int, col: int, height: int, width: int
-) -> None:
-    with RasterReader(holed) as reader:
-        data, valid = read_reflected(reader, row, col, height, width)
-        whole = reader.read_all()
-    pad = 130
-    padded = np.pad(whole, [(0, 0), (pad, pad), (pad, pad)], mode="reflect")
-    expected = padded[:, row + pad :, col + pad :][:, :height, :width]
-    assert np.array_equal(data, expected)
-    assert np.array_equal(valid, expected.any(axis=0))
-
-
-def test_a_raster_of_one_pixel_fills_any_window(tmp_path: Path) -> None:
-    path = write(tmp_path / "one.tif", np.array([[[7]], [[9]]], dtype=np.uint8))
-    with RasterReader(path) as reader:
-        data, valid = read_reflected(reader, -3, -2, 5, 4)
-    assert (data == np.array([7, 9])[:, None, None]).all()
-    assert data.shape == (2, 5, 4)
-    assert valid.all()
 
 
 def test_reading_gives_rows_columns_and_bands_as_stored(tmp_path: Path) -> None:
@@ -194,11 +166,9 @@ def test_a_truncated_file_is_refused_in_one_line_that_says_where(
         options = options | {"blockysize": 16}
     path = write(tmp_path / "a.tif", pixels((3, 300, 200)), **options)
     path.write_bytes(path.read_bytes()[:70_000])
-    with RasterReader(path) as reader:
-        with pytest.raises(DataError, match="rows 0 to 300 and columns 0 to 200") as caught:
-            reader.read_all()
-        with pytest.raises(DataError, match="damaged or truncated"):
-            read_reflected(reader, -5, -5, 310, 210)
+    expected = pytest.raises(DataError, match="rows 0 to 300 and columns 0 to 200")
+    with RasterReader(path) as reader, expected as caught:
+        reader.read_all()
     message = str(caught.value)
     assert "\n" not in message
     assert "See previous exception" not in message
@@ -229,7 +199,7 @@ def test_a_mask_band_says_what_is_valid(tmp_path: Path) -> None:
     mask[4:6, 9:] = False
     with RasterReader(write(tmp_path / "a.tif", mask=mask)) as reader:
         assert np.array_equal(reader.valid(0, 0, 23, 17), mask)
-        assert np.array_equal(read_reflected(reader, 1, 3, 9, 9)[1], mask[1:10, 3:12])
+        assert np.array_equal(reader.valid(1, 3, 9, 9), mask[1:10, 3:12])
 
 
 def test_alpha_says_what_is_valid(tmp_path: Path) -> None:
@@ -321,7 +291,7 @@ def test_nodata_values_that_differ_among_bands_are_each_bands_own(tmp_path: Path
         '<VRTDataset rasterXSize="17" rasterYSize="23"><SRS>EPSG:2154</SRS>'
         f"<GeoTransform>7e5,0.2,0,6.6e6,0,-0.2</GeoTransform>{bands}</VRTDataset>"
     )
-    with RasterReader(tmp_path / "a.vrt", num_threads=2) as reader:
+    with RasterReader(tmp_path / "a.vrt") as reader:
         _, valid = reader.read_valid(0, 0, 23, 17)
         assert valid is not None
         assert np.array_equal(valid, reader.valid(0, 0, 23, 17))
@@ -336,15 +306,6 @@ def test_bands_are_read_into_a_part_of_an_array(tmp_path: Path) -> None:
     assert np.array_equal(canvas[:, 3:10, 20:25], data[[2, 0], 4:11, 2:7])
     canvas[:, 3:10, 20:25] = 0
     assert not canvas.any()
-
-
-def test_threads_change_no_pixel(tmp_path: Path) -> None:
-    data = pixels((3, 100, 90))
-    path = write(
-        tmp_path / "a.tif", data, tiled=True, blockxsize=16, blockysize=16, compress="deflate"
-    )
-    with RasterReader(path, num_threads=3) as reader:
-        assert np.array_equal(reader.read_all(), data)
 
 
 def test_the_header_tells_of_blocks_and_alpha(tmp_path: Path) -> None:

@@ -167,3 +167,45 @@ def test_the_caller_chooses_the_error() -> None:
         parse(Part, {}, where="manifest.json", error=BundleError)
     with pytest.raises(BundleError, match=r"manifest.json: a part needs a name"):
         parse(Part, {"name": ""}, where="manifest.json", error=BundleError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circle:
+    shape: Literal["circle"] = "circle"
+    radius: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Square:
+    shape: Literal["square"] = "square"
+    side: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    shapes: tuple[Circle | Square, ...] = ()
+    frame: Circle | Square | None = None
+
+
+@given(
+    shapes=st.lists(
+        st.builds(Circle, radius=st.floats(0, 9)) | st.builds(Square, side=st.floats(0, 9))
+    ),
+    frame=st.none() | st.builds(Square, side=st.floats(0, 9)),
+)
+def test_dataclasses_of_a_union_are_told_apart_by_their_first_field(
+    shapes: list[Circle | Square], frame: Square | None
+) -> None:
+    drawing = Drawing(shapes=tuple(shapes), frame=frame)
+    assert parse(Drawing, to_dict(drawing), where="x") == drawing
+
+
+def test_without_the_first_field_it_is_the_first_of_the_union() -> None:
+    assert parse(Drawing, {"shapes": [{"radius": 2}]}, where="x").shapes == (Circle(radius=2.0),)
+
+
+def test_a_wrong_name_and_another_ones_key_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"x: frame: shape is 'line'; expected one of circle, sq"):
+        parse(Drawing, {"frame": {"shape": "line"}}, where="x")
+    with pytest.raises(ConfigError, match=r"x: frame has the unknown key 'radius'"):
+        parse(Drawing, {"frame": {"shape": "square", "radius": 1}}, where="x")

@@ -34,9 +34,8 @@ def open_files(*paths: Path, **options: Any) -> MosaicReader:
     return MosaicReader(mosaic, **options)
 
 
-@pytest.mark.parametrize("num_threads", [None, 2])
-def test_everything_but_the_damaged_blocks_is_read(spoiled: Path, num_threads: int | None) -> None:
-    with open_files(spoiled, num_threads=num_threads) as reader:
+def test_everything_but_the_damaged_blocks_is_read(spoiled: Path) -> None:
+    with open_files(spoiled) as reader:
         assert list(reader.damage) == []
         for _ in range(2):
             found = reader.read(slice(0, 70), slice(0, 90))
