@@ -8,9 +8,10 @@ import fcntl
 import hashlib
 import json
 import os
+import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ import rasterio.warp
 from affine import Affine
 from hypothesis import settings
 from numpy.typing import NDArray
+
+T = TypeVar("T")
 
 settings.register_profile("segx", derandomize=True, deadline=None, database=None)
 settings.load_profile("segx")
@@ -48,21 +51,39 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def small_flair2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], T]], T]:
+    """Function that makes something in a folder of its name, once for all processes of a run.
+
+    What it gives is read, never changed.
+    """
+    base = tmp_path_factory.getbasetemp()
+    common = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def give(name: str, make: Callable[[Path], T]) -> T:
+        kept = common / f"{name}.pickle"
+        with (common / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not kept.exists():
+                folder = common / name
+                folder.mkdir()
+                kept.write_bytes(pickle.dumps(make(folder)))
+        made: T = pickle.loads(kept.read_bytes())
+        return made
+
+    return give
+
+
+@pytest.fixture(scope="session")
+def small_flair2(made_once: Callable[[str, Callable[[Path], Path]], Path]) -> Path:
     """Two areas of 2 x 2 synthetic patches, one for training and one for validation.
 
     All processes of a run have the same folder; read it, do not change it.
     """
     from segx.sample import write_flair2
 
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    with (folder / "flair2.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "flair2").exists():
-            write_flair2(folder / "flair2", seed=1, areas=2, patches_per_side=2)
-    return folder / "flair2"
+    return made_once(
+        "small", lambda folder: write_flair2(folder / "flair2", seed=1, areas=2, patches_per_side=2)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -77,7 +77,7 @@ def forecast(
         area_km2=sum(file.info.grid.area_km2 for file in files),
         tiles=tiles,
         tile_size=first.plan.size,
-        halo=first.plan.halo,
+        halo=first.plan.margin,
         stride=first.plan.stride,
         lattice_px=first.lattice.step,
         recompute=tiles * first.plan.size**2 / mapped,

@@ -154,10 +154,14 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 
 
 @pytest.fixture(scope="session")
-def exported(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def exported(
+    checkpoint: Checkpoint, made_once: Callable[[str, Callable[[Path], Exported]], Exported]
+) -> Exported:
     """Its bundle; read it, do not change it."""
-    out = tmp_path_factory.mktemp("bundles") / "duo.segx"
-    return export(checkpoint, out, OPTIONS, data=eval_data())
+    return made_once(
+        "exported",
+        lambda folder: export(checkpoint, folder / "duo.segx", OPTIONS, data=eval_data()),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import rasterio.warp
 from affine import Affine
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 
@@ -103,6 +103,23 @@ def test_cells_lie_where_the_projection_library_says() -> None:
     assert cols[1, 1] == pytest.approx((east - 499_600) / 10 - 0.5, abs=1e-6)
     assert 0 < rows[1, 1] < 60
     assert 0 < cols[1, 1] < 70
+
+
+@given(angle=angles, row=positions, col=positions, size=st.integers(1, 64))
+@settings(max_examples=25)
+def test_every_cell_lies_where_the_projection_library_says_to_a_thousandth_of_a_millimetre(
+    angle: float, row: float, col: float, size: int
+) -> None:
+    aerial = Grid((700, 900), turned(angle), LAMBERT)
+    found = aerial.cells_around(row, col, size=size, cell_m=10, target=SATELLITE)
+    metres = (np.arange(size) + 0.5 - size / 2) * 10
+    rows, cols = np.meshgrid(row + metres / 0.2, col + metres / 0.2, indexing="ij")
+    t = aerial.transform
+    xs, ys = t.a * cols + t.b * rows + t.c, t.d * cols + t.e * rows + t.f
+    east, north = rasterio.warp.transform(LAMBERT, UTM31, xs.ravel(), ys.ravel())
+    expected = (5_149_850 - np.array(north)) / 10 - 0.5, (np.array(east) - 499_600) / 10 - 0.5
+    for axis in (0, 1):
+        np.testing.assert_allclose(found[axis].ravel(), expected[axis], rtol=0, atol=1e-7)
 
 
 def test_a_window_of_pixels_that_are_not_square_is_square_on_the_ground() -> None:
