@@ -65,7 +65,7 @@ def describe(checkpoint: Checkpoint, contents: Contents, files: dict[str, str]) 
         files=files,
         verified=False,
         verdict="not measured",
-        single_branch=is_single_branch(info),
+        single_branch=card.single_branch,
         licences=licences(checkpoint, contents.options.weights_licence),
         provenance=provenance(checkpoint, contents),
     )
@@ -75,23 +75,8 @@ def _is_exact(checkpoint: Checkpoint, receptive: Receptive) -> bool:
     """Whether tiles agree where they meet; with a satellite window of its own, none does."""
     radius = receptive.radius_px
     return (
-        radius is not None and radius <= receptive.halo_px and checkpoint.config.satellite is None
+        radius is not None and radius <= receptive.halo_px and not checkpoint.config.takes_satellite
     )
-
-
-def is_single_branch(info: CheckpointInfo) -> bool:
-    """Whether the aerial branches give their own map when the satellite's logits are zeros.
-
-    The fusion adds weighted logits, and a weight that is the same for all classes does not change
-    which one wins.
-    """
-    weights = [
-        set(row)
-        for branch, row in zip(info.branches, info.fusion_weights, strict=True)
-        if branch != "satellite"
-    ]
-    fused = len(weights) == len(info.branches) - 1
-    return fused and bool(weights) and all(len(row) == 1 and min(row) > 0 for row in weights)
 
 
 def licences(checkpoint: Checkpoint, weights: str) -> dict[str, str]:
@@ -99,8 +84,8 @@ def licences(checkpoint: Checkpoint, weights: str) -> dict[str, str]:
     found = {"weights": weights, "training data": _data_licence(checkpoint.info)}
     encoders = [
         f"{getattr(a, 'encoder', a.architecture)} ({pretrained_weights(a)})"
-        for a in checkpoint.config.aerial
-        if pretrained_weights(a)
+        for a in (*checkpoint.config.aerial, checkpoint.config.joint)
+        if a is not None and pretrained_weights(a)
     ]
     if encoders:
         found["pretrained encoder"] = f"as published for {', '.join(dict.fromkeys(encoders))}"
@@ -129,7 +114,7 @@ def _data(info: CheckpointInfo) -> dict[str, object]:
 
 def provenance(checkpoint: Checkpoint, contents: Contents) -> dict[str, object]:
     """Where checkpoint, data and graphs come from; no path of this machine."""
-    known = _data(checkpoint.info)
+    known, percentiles = _data(checkpoint.info), checkpoint.info.provenance.get("percentiles")
     return {
         "checkpoint": {
             "name": checkpoint.path.resolve().name,
@@ -140,6 +125,7 @@ def provenance(checkpoint: Checkpoint, contents: Contents) -> dict[str, object]:
         },
         "data": {key: known.get(key) for key in ("name", "fingerprint", "patches")},
         "measured_on": None if contents.data is None else contents.data.origin(),
+        **({"percentiles": percentiles} if percentiles else {}),
         "seed": checkpoint.config.seed,
         "config": plain(checkpoint.config),
         "receptive_field": plain(contents.receptive),

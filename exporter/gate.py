@@ -10,7 +10,7 @@ from runtime.classes import LandCoverClass
 from runtime.manifest import Precision
 from runtime.metrics import ClassScore, Scores
 
-from .gate_gain import POINTS, Gain, SingleBest, best_single, judge_gain
+from .gate_gain import NOT_DEFINED, POINTS, Gain, SingleBest, best_single, judge_gain
 from .gate_measure import MapCounts, Measured
 from .gate_report import (
     BUDGETS,
@@ -102,7 +102,7 @@ def _judge(
         classes=changes,
         gain=gain,
         passed=passed,
-        text=_text(checks, changes, gain),
+        text=_text(checks, changes, gain) + (f", {NOT_DEFINED}" if measured.as_one else ""),
     )
 
 

@@ -17,6 +17,9 @@ from .gate_measure import Measured
 POINTS = 100.0
 """Points of mIoU or IoU per unit."""
 
+NOT_DEFINED = "gain from fusion not defined for a model trained as one"
+"""What is said where no branch has a map of its own."""
+
 LEAST_GAIN = 1.0
 """Points that fusion must gain in FP32 before a share of it means anything."""
 

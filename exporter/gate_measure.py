@@ -25,6 +25,8 @@ from runtime.metrics import IGNORE_INDEX, ConfusionMatrix, Scores, score
 from runtime.model import TileModel
 from runtime.output.values import tile_maps
 
+from .parity import CLASS_SCORES
+
 NO_CLASS = "no class"
 """What a map says where it gives no index of a class: always wrong."""
 
@@ -66,23 +68,31 @@ class Measured:
     reference: MapCounts
     """The model in FP32."""
     singles: dict[str, MapCounts]
-    """Its kinds of branches alone, `aerial` and `satellite`; empty for a model without both."""
+    """Its kinds of branches alone, `aerial` and `satellite`; empty for a model without both, and
+    for one whose branches have no map of their own."""
     candidates: dict[str, MapCounts]
     executed: dict[str, str]
     """Precision that each candidate is computed in, by name."""
+    as_one: bool = False
+    """Whether the model takes both inputs, and no branch has a map of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class SingleBranches:
-    """Maps of a late-fusion model and of its branches alone.
+    """Maps of a model and of those of its branches that have a map of their own.
 
     The fusion part adds weighted logits, so that with zeros in place of all others a branch decides
     alone: the map is the branch's own winner. Where the weights differ between classes they stay in
     it: the branch as the fusion weighs it, not as it was trained. Aerial branches are taken
     together, as in training's own table of scores, and each branch runs once for all maps.
+
+    Branches of a joint model give features, and no map; where it was trained to do without
+    satellite features, zeros in their place give the map of the aerial side.
     """
 
     model: TileModel
+    aerial_alone: bool = False
+    """Whether a joint model gives a map without satellite features."""
 
     def run(
         self, feed: Mapping[str, NDArray[Any]]
@@ -93,8 +103,8 @@ class SingleBranches:
             feed: Inputs of a batch of one; see `TileModel.run`.
 
         Returns:
-            The fused class map, shape (H, W), and those of `aerial` and `satellite` alone; none of
-            these for a model that has not both.
+            The fused class map, shape (H, W), and those of `aerial` and `satellite` alone, as far
+            as there are such; none of these for a model that has not both.
         """
         known, roles = dict(feed), dict[str, Role]()
         for part, session in zip(self.model.parts, self.model.sessions, strict=True):
@@ -102,12 +112,20 @@ class SingleBranches:
                 found = session.run({spec.name: known[spec.name] for spec in part.inputs})
                 known.update(found)
                 roles.update(dict.fromkeys(found, part.role))
-        kinds = sorted(set(roles.values()))
         alone: dict[str, NDArray[np.uint8]] = {}
-        for kind in kinds if len(kinds) > 1 else ():
+        for kind in self._kinds(roles):
             others = [name for name, role in roles.items() if role != kind]
             alone[kind] = self._fuse(known | {name: np.zeros_like(known[name]) for name in others})
         return self._fuse(known), alone
+
+    def _kinds(self, roles: Mapping[str, Role]) -> tuple[Role, ...]:
+        """Kinds of branches that have a map of their own, by the outputs of all branches."""
+        kinds = sorted(set(roles.values()))
+        if len(kinds) < 2:
+            return ()
+        if all(name.endswith(CLASS_SCORES) for name in roles):
+            return tuple(kinds)
+        return ("aerial",) if self.aerial_alone else ()
 
     def _fuse(self, known: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
         given = dict(known)
@@ -195,7 +213,8 @@ def measure_gate(
             "split"
         )
     check_dataset_fit(dataset, card, ids)
-    singles, count = SingleBranches(reference), len(card.classes)
+    singles = SingleBranches(reference, aerial_alone=card.single_branch)
+    count = len(card.classes)
     fused, alone, found = _Counting(count), dict[str, _Counting](), dict[str, _Counting]()
     for done, (feed, labels) in enumerate(labelled_feeds(dataset, ids, card), start=1):
         fused_map, single_maps = singles.run(feed)
@@ -221,6 +240,7 @@ def measure_gate(
         singles={name: counting.finish() for name, counting in alone.items()},
         candidates={name: counting.finish() for name, counting in found.items()},
         executed={name: model.precision for name, model in candidates.items()},
+        as_one=card.satellite is not None and reference.takes_satellite and not alone,
     )
     if not measured.reference.scores(card.classes).scored_classes:
         raise DataError(

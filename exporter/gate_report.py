@@ -97,7 +97,7 @@ class CandidateReport:
     checks: tuple[Check, ...]
     classes: tuple[ClassChange, ...]
     gain: Gain | None
-    """None for a model without a satellite branch."""
+    """None for a model of one input, and for one whose branches have no map of their own."""
     passed: bool
     text: str
     """Why, in part of a sentence."""

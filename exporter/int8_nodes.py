@@ -3,7 +3,7 @@
 The layers at both ends have little of the work and do most of the harm. The first take raw inputs,
 whose bands are of different kinds and have one scale together: height above ground reaches further
 than any colour, and is cut off or leaves few steps to the rest. The last give the logits, between
-which the class is decided.
+which the class is decided. A map of features is no end where further layers of the part read it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -39,9 +39,10 @@ def keep_from_int8(model: ModelProto, work: Mapping[str, float]) -> dict[str, st
         for value in model.graph.input
         if len(value.type.tensor_type.shape.dim) >= IMAGE_RANK
     ]
-    asked = [value.name for value in model.graph.output]
+    read = {name for node in nodes if node.op_type in WEIGHTED for name in node.input}
+    asked = [value.name for value in model.graph.output if value.name not in read]
     first = _reached(nodes, given, lambda node: (node.input, node.output))
-    last = _reached(nodes[::-1], asked, lambda node: (node.output, node.input))
+    last = _reached(nodes[::-1], asked, lambda node: (node.output, set(node.input) - read))
     chosen = dict.fromkeys(last, "it gives the result of the part")
     chosen |= dict.fromkeys(first, "it takes raw inputs, whose bands share one scale")
     return {name: why for name, why in chosen.items() if work[name] <= MUCH_WORK}

@@ -5,7 +5,7 @@ interface     names, types and shapes of the manifest; only the batch varies
 operators     no data-dependent shapes, branches, loops or random numbers
 sizes         all sizes inside follow from the batch
 norms         no BatchNormalization, no LayerNormalization taken apart
-resize        linear, pixel corners on pixel corners, no smoothing
+resize        linear, pixel corners on pixel corners, no smoothing; or pixels that are repeated
 uint8         goes into a Cast and comes out of a Cast from float32, or TensorRT refuses it
 indices       no ArgMax leaves the graph in 64 bits, which are eight times the bytes to copy
 raw           inputs are scaled before they are cast to FP16
@@ -171,7 +171,12 @@ def _is_variance(graph: LintGraph, node: NodeProto) -> bool:
 
 
 def _resize(graph: LintGraph, spec: PartSpec) -> Iterator[str]:
-    defaults = {"mode": b"nearest", "coordinate_transformation_mode": b"half_pixel", "antialias": 0}
+    defaults = {
+        "mode": b"nearest",
+        "coordinate_transformation_mode": b"half_pixel",
+        "antialias": 0,
+        "nearest_mode": b"round_prefer_floor",
+    }
     # PyTorch's half pixels differ only where the output is one pixel wide.
     good = ("half_pixel", "pytorch_half_pixel")
     for node in graph.nodes:
@@ -180,6 +185,10 @@ def _resize(graph: LintGraph, spec: PartSpec) -> Iterator[str]:
         values: dict[str, Any] = dict(defaults)
         values.update({a.name: onnx.helper.get_attribute_value(a) for a in node.attribute})
         corners = values["coordinate_transformation_mode"].decode()
+        # The one way to the nearest pixel that no library rounds otherwise.
+        repeats = values["mode"] == b"nearest" and values["nearest_mode"] == b"floor"
+        if repeats and corners == "asymmetric":
+            continue
         if values["mode"] != b"linear" or corners not in good or values["antialias"]:
             yield (
                 f"a resize {values['mode'].decode()}, {corners}, antialias {values['antialias']} "

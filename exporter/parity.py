@@ -41,8 +41,8 @@ class Agreement:
     mean_abs: float
     cosine: float
     """Cosine of the angle between the two, 1 where they agree."""
-    argmax: float
-    """Share of pixels with the same winning class."""
+    argmax: float | None
+    """Share of pixels with the same winning class; None where the outputs tell no classes apart."""
     scale: float
     """Largest number of the reference: differences are judged against it."""
     step: float
@@ -74,6 +74,9 @@ TOLERANCES: dict[Precision, Tolerance] = {
     "int8": Tolerance(max_abs=1.5, mean_abs=0.15, cosine=0.9, argmax=0.0),
 }
 """What two stages of each precision may differ by: the only such table."""
+
+CLASS_SCORES = ("logits", "probabilities")
+"""Endings of the names of outputs whose second axis is the classes; others are features."""
 
 CONFIDENCE_STEP = 1 / 254
 """Confidence is stored as a uint8 count of these."""
@@ -203,25 +206,31 @@ def agree(reference: Arrays, candidate: Arrays) -> Agreement:
     """Compare the outputs of a part, or of the whole.
 
     Numbers are compared on the outputs in floating point, or on the confidence as a share where
-    there is none; winning classes on `classes`, or along the class axis of the numbers.
+    there is none; winning classes on `classes`, or along the class axis of the numbers, which
+    features have not.
 
     Args:
-        reference: Outputs by name: logits or probabilities float32 (N, K, H, W), `classes` and
-            `confidence` uint8 (N, H, W).
+        reference: Outputs by name: logits or probabilities float32 (N, K, H, W), features float32
+            (N, D, h, w), `classes` and `confidence` uint8 (N, H, W).
         candidate: The same from the stage that is judged.
     """
     floats = [name for name, array in reference.items() if array.dtype.kind == "f"]
-    winners = floats[0] if "classes" not in reference else "classes"
-    pairs = []
-    for arrays in (reference, candidate):
-        won = arrays[winners] if winners == "classes" else arrays[winners].argmax(axis=1)
-        if floats:
-            pairs.append((_flat([arrays[name] for name in floats]), won))
-        else:
-            pairs.append((_flat([arrays["confidence"]]) * CONFIDENCE_STEP, won))
-    (expected, expected_winner), (found, winner) = pairs
-    same = float(np.mean(expected_winner == winner))
+    expected, found = (
+        _flat([arrays[name] for name in floats])
+        if floats
+        else _flat([arrays["confidence"]]) * CONFIDENCE_STEP
+        for arrays in (reference, candidate)
+    )
+    winners = [_winners(arrays) for arrays in (reference, candidate)]
+    same = None if winners[0] is None else float(np.mean(winners[0] == winners[1]))
     return _agreement(expected, found, same=same, step=0.0 if floats else CONFIDENCE_STEP)
+
+
+def _winners(arrays: Arrays) -> NDArray[Any] | None:
+    if "classes" in arrays:
+        return arrays["classes"]
+    scores = [array for name, array in arrays.items() if name.endswith(CLASS_SCORES)]
+    return scores[0].argmax(axis=1) if scores else None
 
 
 def _flat(arrays: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
@@ -229,7 +238,7 @@ def _flat(arrays: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
 
 
 def _agreement(
-    expected: NDArray[np.float64], found: NDArray[np.float64], *, same: float, step: float
+    expected: NDArray[np.float64], found: NDArray[np.float64], *, same: float | None, step: float
 ) -> Agreement:
     difference = np.abs(expected - found)
     lengths = float(np.linalg.norm(expected) * np.linalg.norm(found))
@@ -256,7 +265,7 @@ def misses(agreement: Agreement, tolerance: Tolerance) -> tuple[str, ...]:
     return tuple(
         f"{name} {value:.4g}, allowed {sign} {limit:.4g}"
         for name, value, limit, sign in checks
-        if not (value <= limit if sign == "<=" else value >= limit)
+        if value is not None and not (value <= limit if sign == "<=" else value >= limit)
     )
 
 
@@ -264,6 +273,7 @@ def _row(part: str, by_sample: Mapping[str, Agreement], tolerance: Tolerance) ->
     missed = {sample: misses(found, tolerance) for sample, found in by_sample.items()}
     worst = max(by_sample, key=lambda s: (len(missed[s]), by_sample[s].max_abs))
     values = list(by_sample.values())
+    shares = [value.argmax for value in values if value.argmax is not None]
     return Row(
         part=part,
         sample=worst,
@@ -271,7 +281,7 @@ def _row(part: str, by_sample: Mapping[str, Agreement], tolerance: Tolerance) ->
             max_abs=float(np.max([v.max_abs for v in values])),
             mean_abs=float(np.mean([v.mean_abs for v in values])),
             cosine=float(np.min([v.cosine for v in values])),
-            argmax=float(np.min([v.argmax for v in values])),
+            argmax=float(np.min(shares)) if shares else None,
             scale=float(np.max([v.scale for v in values])),
             step=values[0].step,
         ),

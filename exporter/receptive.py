@@ -75,7 +75,10 @@ def _radius(part: Part, seed: int) -> int | None:
 
 
 def _change(part: Part, radius: int, seed: int) -> float:
-    """Change of the middle's logits when all pixels beyond a radius are replaced."""
+    """Change of the middle's outputs when all pixels beyond a radius are replaced.
+
+    A branch with several outputs sees as far as the one that sees furthest.
+    """
     shape = (2, *part.inputs[0].shape)
     generator = torch.Generator().manual_seed(seed)
     images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
@@ -84,12 +87,22 @@ def _change(part: Part, radius: int, seed: int) -> float:
     part.module.eval()
     with torch.inference_mode():
         # One after the other: in one batch, both need not be summed in the same order.
-        logits: list[Tensor] = [part.module(image[None]) for image in images]
-    scale = shape[-1] // logits[0].shape[-1]
+        before, after = (_outputs(part, image[None]) for image in images)
+    return max(_difference(shape[-1], a, b) for a, b in zip(before, after, strict=True))
+
+
+def _outputs(part: Part, image: Tensor) -> tuple[Tensor, ...]:
+    found: Tensor | tuple[Tensor, ...] = part.module(image)
+    return found if isinstance(found, tuple) else (found,)
+
+
+def _difference(side: int, one: Tensor, other: Tensor) -> float:
+    """Largest difference in the middle of an output, as a share of its largest number there."""
+    scale = side // one.shape[-1]
     # One cell more on each side, which the bilinear enlargement reads.
-    first, last = _middle(logits[0].shape[-1], STRIDE // 2 // scale + 1)
-    before, after = (item[..., first:last, first:last] for item in logits)
-    return float((before - after).abs().max() / before.abs().max().clamp(min=1e-12))
+    first, last = _middle(one.shape[-1], STRIDE // 2 // scale + 1)
+    one, other = (item[..., first:last, first:last] for item in (one, other))
+    return float((one - other).abs().max() / one.abs().max().clamp(min=1e-12))
 
 
 def _middle(side: int, reach: int) -> tuple[int, int]:

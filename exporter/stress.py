@@ -61,7 +61,7 @@ def _aerial(feed: Feed) -> dict[str, Feed]:
 
 def _satellite(feed: Feed, card: ModelCard) -> dict[str, Feed]:
     series, mask = feed["satellite"], feed["date_mask"]
-    if card.satellite is not None:
+    if card.satellite is not None and "days" in feed:
         days = card.satellite.dates.month_days()
         feed = {**feed, "days": np.broadcast_to(days, feed["days"].shape).astype(np.float32)}
     one = np.zeros_like(mask)

@@ -28,7 +28,7 @@ class ModelCard:
     input_ranges: InputRanges | None = None
     """Where the means of calibration tiles lay; None where nothing was calibrated."""
     single_branch: bool = False
-    """Whether the model gives a map without its satellite branch, with zeros for its logits."""
+    """Whether the model maps without its satellite branch, with zeros for what that gives."""
 
 
 class Runnable(Protocol):

@@ -12,7 +12,7 @@ def describe_computer() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "processor": _processor(),
-        "processor threads": str(_threads()),
+        "processor threads": str(usable_threads()),
         "memory": f"{_memory_gib():.1f} GiB" if _memory_gib() else "not known",
         "free disk here": f"{shutil.disk_usage(Path.cwd()).free / 2**30:.1f} GiB",
         "GDAL": _gdal(),
@@ -28,7 +28,8 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _threads() -> int:
+def usable_threads() -> int:
+    """Count the processor threads that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -9,7 +9,15 @@ from .card import ModelCard
 from .classes import LandCoverClass
 from .errors import DataError, GridError
 from .flair import FlairTree
+from .flair_hub import FlairHub
+from .flair_hub_layout import AERIAL as AERIAL_FOLDER
+from .flair_hub_layout import holds_flair_hub
+from .folder_dataset import FolderDataset
+from .folder_images import is_folder_dataset
+from .folder_settings import SETTINGS
 from .landcover_ai import IMAGES, MASKS, LandCoverAi
+from .potsdam import Potsdam
+from .potsdam_files import is_potsdam
 from .sample import Sample, check_bands
 from .satellite import SatelliteSpec
 from .scene import RESOLUTION_TOLERANCE, SCENE_AERIAL, fits
@@ -58,12 +66,12 @@ class Dataset(Protocol):
 
 
 def open_dataset(path: Path, *, tile: int = TILE_PX) -> Dataset:
-    """Open a data set: a scene folder, LandCover.ai v1 or a FLAIR #2 tree, by what lies in it.
+    """Open a data set of any layout, by what lies in it.
 
     Args:
         path: Folder of the data set.
-        tile: Side of the tiles that a scene is cut into, in pixels; patches of the other layouts
-            have the size that is published.
+        tile: Side of the tiles that a scene, Potsdam and folders of a user's own are cut into, in
+            pixels; patches of the other layouts have the size that is published.
 
     Raises:
         DataError: If the folder is missing, its layout is not known, or it is damaged.
@@ -72,13 +80,21 @@ def open_dataset(path: Path, *, tile: int = TILE_PX) -> Dataset:
         raise DataError(f"{path} is no folder; expected a data set; check the path")
     if (path / SCENE_AERIAL).is_file():
         return SceneDataset(path, tile=tile)
+    if is_folder_dataset(path):
+        return FolderDataset(path, tile=tile)
     if (path / IMAGES).is_dir() and (path / MASKS).is_dir():
         return LandCoverAi(path)
+    if holds_flair_hub(path):
+        return FlairHub(path)
     if next(path.rglob("IMG_*.tif"), None) is not None:
         return FlairTree(path)
+    if is_potsdam(path):
+        return Potsdam(path, tile=tile)
     raise DataError(
-        f"{path} holds no data set; expected IMG_*.tif (a FLAIR #2 tree), {IMAGES}/ and {MASKS}/ "
-        f"(LandCover.ai v1) or {SCENE_AERIAL} (a scene); check the path"
+        f"{path} holds no data set; expected IMG_*.tif (a FLAIR #2 tree), *_{AERIAL_FOLDER}/ "
+        f"(FLAIR-HUB), {IMAGES}/ and {MASKS}/ (LandCover.ai v1), top_potsdam_*.tif (ISPRS "
+        f"Potsdam), {SETTINGS} with images/ and labels/ (a folder of your own) or {SCENE_AERIAL} "
+        "(a scene); check the path"
     )
 
 

@@ -6,7 +6,9 @@
     newer        data/train-val/D004_2021/aerial/Z10_AU/IMG_000826.tif, likewise labels, sentinel
 
 Both are found by looking for `IMG_*.tif` and changing the other parts of the path. A zone of a
-domain is an *area*: it holds many patches and one Sentinel-2 series, which is opened once.
+domain is an *area*: it holds many patches and one Sentinel-2 series, which is opened once. The
+newer packaging also holds the test patches of FLAIR #1 (`flair#1-test`), which have no series: they
+are the split `test-1`.
 
 Reference: Garioud et al. 2023, FLAIR #2, arXiv 2310.13336.
 """
@@ -36,7 +38,7 @@ from .satellite import (
     window_cells,
 )
 from .series import holds_series, open_series, series_files
-from .splits import Split, assign, ids_of
+from .splits import LISTED, Split, assign, ids_of
 
 CRS = "EPSG:2154"
 """Lambert-93; some files carry an unnamed local CRS instead."""
@@ -73,8 +75,12 @@ LICENCE = (
     "FLAIR #2, IGN; contains modified Copernicus Sentinel data"
 )
 
+TEST_1 = "test-1"
+"""Split of FLAIR #1's test patches; those of FLAIR #2 are `test`."""
+
 _DOMAIN = re.compile(r"D\d{3}_\d{4}")
 _ZONE = re.compile(r"Z\d+_\w+")
+_TEST_1_FOLDER = "flair#1-test"
 _TEST = re.compile(r"(?<![a-z])test(?![a-z])", re.IGNORECASE)
 
 
@@ -151,7 +157,18 @@ class FlairTree:
     @cached_property
     def splits(self) -> dict[Split, tuple[str, ...]]:
         """Ids by split: `splits.json` if there is one, else official domains, else by area."""
-        return assign(self.root, list(self.patches.values()))
+        assigned = assign(self.root, list(self.patches.values()))
+        if (self.root / LISTED).is_file():
+            return assigned
+        first = {
+            patch.id
+            for patch in self.patches.values()
+            if _TEST_1_FOLDER in patch.image.relative_to(self.root).parts
+        }
+        if not first:
+            return assigned
+        apart = {split: tuple(i for i in ids if i not in first) for split, ids in assigned.items()}
+        return {**apart, TEST_1: tuple(sorted(first))}
 
     def ids(self, split: Split) -> tuple[str, ...]:
         """Ids of a split's patches, in order of name.
@@ -179,16 +196,31 @@ class FlairTree:
         Raises:
             DataError: If a file is missing, damaged or of another kind.
         """
-        patch = self._patch(patch_id)
-        with RasterReader(patch.image, assume_crs=CRS) as reader:
-            aerial = _checked_aerial(reader)
         return Sample(
             id=patch_id,
             bands=self.bands,
-            aerial=aerial,
+            aerial=self.aerial(patch_id),
             satellite=None if satellite is None else self.satellite_input(patch_id, satellite),
-            labels=None if patch.labels is None else _read_labels(patch.labels),
+            labels=self.labels(patch_id),
         )
+
+    def aerial(self, patch_id: str) -> NDArray[np.uint8]:
+        """Read the aerial image of one patch, shape (5, 512, 512).
+
+        Raises:
+            DataError: If it is missing, damaged or of another kind.
+        """
+        with RasterReader(self._patch(patch_id).image, assume_crs=CRS) as reader:
+            return _checked_aerial(reader)
+
+    def labels(self, patch_id: str) -> NDArray[np.uint8] | None:
+        """Read the class indices of one patch, shape (512, 512); None without labels.
+
+        Raises:
+            DataError: If the file is damaged or of another kind.
+        """
+        path = self._patch(patch_id).labels
+        return None if path is None else _read_labels(path)
 
     def satellite_input(self, patch_id: str, spec: SatelliteSpec) -> SatelliteInput:
         """Cut and prepare the satellite window centred on a patch.

@@ -93,7 +93,7 @@ class Grid:
         Raises:
             GridError: If this grid is not in metres, or the two CRS cannot be related.
         """
-        cells = (np.arange(size) + 0.5 - size / 2.0) * cell_m
+        cells = (np.arange(size, dtype=np.float64) + 0.5 - size / 2.0) * cell_m
         if self.crs == target.crs:
             target_rows, target_cols = self._places(row, col, cells, target)
         else:

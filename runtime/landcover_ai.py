@@ -16,7 +16,6 @@ instead where there is one; without it and without lists, whole images are drawn
 Reference: Boguszewski et al. 2021, LandCover.ai, arXiv 2005.02264. Licence CC BY-NC-SA 4.0.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,15 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .classes import LandCoverClass
-from .errors import BandError, DataError, SatelliteError
+from .errors import BandError, DataError
 from .fingerprint import fingerprint
-from .geoseries import GeoSeries, open_series
 from .grid import Grid
-from .products import scene_file_day
 from .raster import RasterInfo, RasterReader, describe
 from .sample import Sample
 from .satellite import SatelliteInput, SatelliteSpec
-from .scene import SATELLITE_FOLDER
+from .series_folder import SeriesFolder
 from .splits import LISTED, Split, assign, ids_of
 
 CRS = "EPSG:2180"
@@ -55,8 +52,6 @@ SATELLITE_LICENCE = "; contains modified Copernicus Sentinel data"
 """Added where the user has added a series."""
 
 TILE_PX = 512
-MOST_SERIES = 4
-"""Series that are kept open: those of the images read last."""
 
 CLASSES = tuple(
     LandCoverClass(name=name, color=color)
@@ -115,13 +110,12 @@ class LandCoverAi:
                 f"{root / IMAGES} holds no image of {TILE_PX} x {TILE_PX} px or more; expected "
                 "the orthophotos of LandCover.ai v1; give them whole"
             )
-        self._series: OrderedDict[Path, GeoSeries] = OrderedDict()
+        self.satellite = SeriesFolder(root)
 
     @property
     def licence(self) -> str:
         """Terms of images and masks, and of the series if there is one; whom to name."""
-        has_series = (self.root / SATELLITE_FOLDER).is_dir()
-        return LICENCE + SATELLITE_LICENCE if has_series else LICENCE
+        return LICENCE + SATELLITE_LICENCE if self.satellite.exists() else LICENCE
 
     @cached_property
     def splits(self) -> dict[Split, tuple[str, ...]]:
@@ -168,7 +162,7 @@ class LandCoverAi:
             bands=self.bands,
             aerial=aerial,
             satellite=None if satellite is None else self.satellite_input(patch_id, satellite),
-            labels=self._labels(tile),
+            labels=self.labels(patch_id),
         )
 
     def satellite_input(self, patch_id: str, spec: SatelliteSpec) -> SatelliteInput:
@@ -180,7 +174,7 @@ class LandCoverAi:
         tile = self._tile(patch_id)
         middle = TILE_PX / 2
         grid = self.images[tile.area].grid
-        series = self._open_series(self._series_folder(tile.area))
+        series = self.satellite.series(tile.area)
         return series.prepare(grid, tile.row + middle, tile.col + middle, spec)
 
     def fingerprint(self) -> str:
@@ -192,7 +186,7 @@ class LandCoverAi:
         named = [self.root / f"{split}.txt" for split in LISTS] + [self.root / LISTED]
         masks = [self._mask(name) for name in self.images]
         yield from (path for path in (*named, *masks) if path.is_file())
-        yield from (self.root / SATELLITE_FOLDER).rglob("S2_*.tif")
+        yield from self.satellite.files()
 
     def _from_lists(self, lists: dict[Split, Path]) -> dict[Split, tuple[str, ...]]:
         seen: dict[str, Path] = {}
@@ -226,7 +220,13 @@ class LandCoverAi:
     def _mask(self, name: str) -> Path:
         return self.root / MASKS / self.images[name].path.name
 
-    def _labels(self, tile: SheetTile) -> NDArray[np.uint8] | None:
+    def labels(self, patch_id: str) -> NDArray[np.uint8] | None:
+        """Class indices of a tile, shape (H, W); None where the image has no mask.
+
+        Raises:
+            DataError: If the mask is damaged or of another kind.
+        """
+        tile = self._tile(patch_id)
         path = self._mask(tile.area)
         if not path.is_file():
             return None
@@ -246,27 +246,6 @@ class LandCoverAi:
                 f"{len(CLASSES) - 1}; give the masks as published"
             )
         return labels
-
-    def _series_folder(self, name: str) -> Path:
-        shared = self.root / SATELLITE_FOLDER
-        own = shared / name
-        if own.is_dir():
-            return own
-        if shared.is_dir() and any(scene_file_day(path) is not None for path in shared.iterdir()):
-            return shared
-        raise SatelliteError(
-            f"{self.root} has no Sentinel-2 series for {name}; expected S2_YYYYMMDD.tif files in "
-            f"{own} or, for all images, in {shared}; add them"
-        )
-
-    def _open_series(self, folder: Path) -> GeoSeries:
-        if folder in self._series:
-            self._series.move_to_end(folder)
-        else:
-            self._series[folder] = open_series(folder)
-            if len(self._series) > MOST_SERIES:
-                self._series.popitem(last=False)
-        return self._series[folder]
 
 
 def _checked(path: Path) -> RasterInfo:

@@ -170,7 +170,7 @@ class Manifest:
     """Why it is or is not verified, in one sentence."""
     requires: tuple[str, ...] = ()
     single_branch: bool = False
-    """Whether zeros for the logits of a branch leave the map that the other branches give."""
+    """Whether the model maps without its satellite branch, with zeros for what that gives."""
     accuracy: Accuracy | None = None
     input_ranges: InputRanges | None = None
     """Where the means of calibration tiles lay, by band."""

@@ -14,6 +14,7 @@ An error in any stage stops all; what was written waits for the same command to 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from .augmented import augmented
 from .card import ModelCard, TileRunner
 from .jsonfile import write_json
 from .output.workplace import Workplace
@@ -80,7 +81,8 @@ def map_survey(
 
     Args:
         survey: What to map.
-        model: The model; one that ends in probabilities where the options ask for those.
+        model: The model; one that ends in probabilities where the options ask for those or for
+            test-time augmentation, which is done here.
         out: Folder for the maps.
         tally: Made when the run began.
         on_tile: Called after every tile.
@@ -91,6 +93,8 @@ def map_survey(
             tile has no usable satellite data and may not go without, or the disk does not take the
             maps.
     """
+    model = augmented(model, survey.options.tta)
+    tally.runs_per_tile = survey.options.runs_per_tile
     batch = model.batch
     memory = planned_memory(survey, batch=batch)
     tags = [

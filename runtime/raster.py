@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import rasterio
+from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
@@ -41,17 +42,28 @@ class RasterInfo:
     block_width: int = 1
     alpha: int | None = None
     """Index of the band that says where there is data; one that carries a name is data itself."""
+    placed: bool = True
+    """Whether the file says where it lies; else its transform is the one that was assumed."""
+    names_crs: bool = True
+    """Whether the file names its CRS; else it is the one that was assumed."""
 
 
 class RasterReader:
     """An open GeoTIFF; use it as a context manager, one reader per thread."""
 
-    def __init__(self, path: Path, *, assume_crs: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        assume_crs: str | None = None,
+        assume_transform: Affine | None = None,
+    ) -> None:
         """Open a raster.
 
         Args:
             path: A GeoTIFF.
             assume_crs: CRS of a file that has none or an unnamed local one.
+            assume_transform: Geotransform of a file that has none.
 
         Raises:
             DataError: If it is missing or no raster.
@@ -70,30 +82,35 @@ class RasterReader:
                 "replace the file"
             ) from error
         try:
-            self.info = self._describe(path, assume_crs)
+            self.info = self._describe(path, assume_crs, assume_transform)
         except GridError:
             self._dataset.close()
             raise
         self._hidden_by = _hidden_by(self._dataset, self.info.alpha)
 
-    def _describe(self, path: Path, assume_crs: str | None) -> RasterInfo:
+    def _describe(
+        self, path: Path, assume_crs: str | None, assume_transform: Affine | None
+    ) -> RasterInfo:
         dataset = self._dataset
         crs = dataset.crs
-        if assume_crs is not None and (crs is None or crs.to_epsg() is None):
+        assumed = assume_crs is not None and (crs is None or crs.to_epsg() is None)
+        if assumed:
             crs = CRS.from_string(assume_crs)
         if crs is None:
             raise GridError(
                 f"{path} has no CRS; expected a georeferenced raster; "
                 f"assign one: gdal_edit.py -a_srs EPSG:NNNN {path.name}"
             )
-        if dataset.transform.is_identity:
+        placed = not dataset.transform.is_identity
+        transform = dataset.transform if placed else assume_transform
+        if transform is None:
             raise GridError(
                 f"{path} has no geotransform; expected a georeferenced raster; georeference it"
             )
-        grid = Grid((dataset.height, dataset.width), dataset.transform, crs)
-        if dataset.transform.is_degenerate or not max(map(abs, grid.bounds)) < FARTHEST:
+        grid = Grid((dataset.height, dataset.width), transform, crs)
+        if transform.is_degenerate or not max(map(abs, grid.bounds)) < FARTHEST:
             raise GridError(
-                f"{path} has the geotransform {tuple(dataset.transform)[:6]}; expected pixels "
+                f"{path} has the geotransform {tuple(transform)[:6]}; expected pixels "
                 "with an area, on the Earth; georeference it"
             )
         names = tuple(text or "" for text in dataset.descriptions)
@@ -108,6 +125,8 @@ class RasterReader:
             block_height=dataset.block_shapes[0][0],
             block_width=dataset.block_shapes[0][1],
             alpha=_alpha(dataset.colorinterp, names),
+            placed=placed,
+            names_crs=not assumed,
         )
 
     def read(
@@ -242,14 +261,21 @@ class RasterReader:
         self.close()
 
 
-def describe(path: Path, *, assume_crs: str | None = None) -> RasterInfo:
+def describe(
+    path: Path, *, assume_crs: str | None = None, assume_transform: Affine | None = None
+) -> RasterInfo:
     """Read a raster's header.
+
+    Args:
+        path: A GeoTIFF.
+        assume_crs: CRS of a file that has none or an unnamed local one.
+        assume_transform: Geotransform of a file that has none.
 
     Raises:
         DataError: If it is missing or no raster.
         GridError: If it has no CRS or no place on the ground.
     """
-    with RasterReader(path, assume_crs=assume_crs) as reader:
+    with RasterReader(path, assume_crs=assume_crs, assume_transform=assume_transform) as reader:
         return reader.info
 
 

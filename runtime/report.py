@@ -115,6 +115,10 @@ class PlanSummary:
     """Pixels run over pixels mapped."""
     blend: bool
     """Whether neighbouring tiles are blended where they overlap, and not cropped."""
+    tta: str = "none"
+    """Symmetries that every tile was run in: none, flips or dihedral."""
+    runs_per_tile: int = 1
+    """How often the model ran for a tile; latencies are of all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +175,7 @@ class Report:
     """Ground of the same pixels."""
     peak_rss_mib: float
     latency_ms: Latency
-    """Per tile, all parts, without reading and writing."""
+    """Per tile, all parts and all runs, without reading and writing."""
     satellite: SatelliteUse | None
     outputs: tuple[str, ...]
     drift: Drift | None = None

@@ -82,6 +82,11 @@ def check_step(step_cells: int | None, card: ModelCard) -> None:
         )
     most = longest_step(card.aerial, card.satellite)
     step = step_cells or default_step(card.aerial, card.satellite)
+    if most < 1:
+        raise ConfigError(
+            f"--satellite-lattice {step_cells}: a window of {card.satellite.window} cells of "
+            f"{card.name} holds what one tile reads and no more; expected a wider one; leave it out"
+        )
     if not 1 <= step <= most:
         raise ConfigError(
             f"--satellite-lattice {step_cells}: windows of {card.satellite.window} cells hold what "

@@ -1,6 +1,7 @@
 """Which patch belongs to which split.
 
-A `splits.json` beside the data decides, and alone. Without one the official FLAIR #2 domains do,
+A `splits.json` beside the data decides, and alone; it lists patches, or areas of which all patches
+are meant. Without one the official FLAIR #2 domains do,
 and patches in a test folder are `test`; where that leaves training or validation empty, whole areas
 are drawn with a seed.
 
@@ -9,7 +10,7 @@ Reference: FLAIR #2 data card; the FLAIR-1 list names D070 where the card names 
 
 import json
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -29,6 +30,8 @@ TEST_DOMAINS = frozenset(
 )
 AREA_VAL_SHARE = 0.2
 AREA_SEED = 2022
+DRAWN_SHARE = 0.15
+"""Share of the areas that `draw_areas` takes for validation, and for test."""
 
 
 class Placed(Protocol):
@@ -54,15 +57,54 @@ def assign(root: Path, patches: Sequence[Placed]) -> dict[Split, tuple[str, ...]
         DataError: If `splits.json` is damaged, names an unknown patch or one patch twice, or if
             there is only one area to draw training and validation from.
     """
-    listed = root / LISTED
-    if listed.is_file():
-        return _from_file(listed, {patch.id for patch in patches})
+    listed = listed_splits(root, {patch.id: patch.area for patch in patches})
+    if listed is not None:
+        return listed
     by_domain = _group(patches, _official_split)
     if by_domain.get("train") and by_domain.get("val"):
         return by_domain
     if all(patch.is_test for patch in patches):
         return by_domain
     return _by_area(root, patches)
+
+
+def listed_splits(root: Path, areas: Mapping[str, str]) -> dict[Split, tuple[str, ...]] | None:
+    """Read `splits.json`, if there is one.
+
+    Args:
+        root: Folder of the data set.
+        areas: Area of every patch by id.
+
+    Returns:
+        Ids by split, in order of name.
+
+    Raises:
+        DataError: If the file is damaged, names an unknown patch or area, or one patch twice.
+    """
+    path = root / LISTED
+    return _from_file(path, areas) if path.is_file() else None
+
+
+def draw_areas(areas: Collection[str], *, seed: int = AREA_SEED) -> dict[Split, tuple[str, ...]]:
+    """Draw whole areas for validation and test, about `DRAWN_SHARE` each; the rest is for training.
+
+    Args:
+        areas: Names; their order changes nothing.
+        seed: The same seed and names give the same splits.
+
+    Raises:
+        DataError: If there are fewer than three.
+    """
+    if len(areas) < 3:
+        raise DataError(
+            f"there are {len(areas)} areas to share out; expected 3 or more, one each for train, "
+            f"val and test; write a {LISTED} with lists of patch ids"
+        )
+    count = max(1, round(DRAWN_SHARE * len(areas)))
+    order = sorted(areas)
+    random.Random(seed).shuffle(order)
+    drawn = {"train": order[2 * count :], "val": order[:count], "test": order[count : 2 * count]}
+    return {split: tuple(sorted(names)) for split, names in drawn.items()}
 
 
 def ids_of(splits: Mapping[Split, tuple[str, ...]], split: Split, *, root: Path) -> tuple[str, ...]:
@@ -83,27 +125,39 @@ def ids_of(splits: Mapping[Split, tuple[str, ...]], split: Split, *, root: Path)
     return found
 
 
-def _from_file(path: Path, known: set[str]) -> dict[Split, tuple[str, ...]]:
+def _from_file(path: Path, areas: Mapping[str, str]) -> dict[Split, tuple[str, ...]]:
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as JSON ({error}); restore the file") from error
     if not isinstance(listed, dict) or not all(isinstance(ids, list) for ids in listed.values()):
         raise DataError(f"{path} holds no table of lists; expected split name to list of patch ids")
+    members: dict[str, list[str]] = {}
+    for patch_id, area in areas.items():
+        members.setdefault(area, []).append(patch_id)
     seen: dict[str, str] = {}
     splits = {}
     for split, ids in listed.items():
-        names = [str(name).removesuffix(".tif") for name in ids]
-        for name in names:
-            if name not in known:
+        named = [str(name).removesuffix(".tif") for name in ids]
+        for name in named:
+            if name not in areas and name not in members:
                 raise DataError(f"{path} lists {name} in '{split}', which is not there; remove it")
+        patches = [patch for name in named for patch in _meant(name, areas, members)]
+        for name in patches:
             if name in seen:
                 raise DataError(
                     f"{path} lists {name} in '{seen[name]}' and in '{split}'; expected one split"
                 )
             seen[name] = split
-        splits[str(split)] = tuple(sorted(names))
+        splits[str(split)] = tuple(sorted(patches))
     return splits
+
+
+def _meant(
+    name: str, areas: Mapping[str, str], members: Mapping[str, Sequence[str]]
+) -> Sequence[str]:
+    """Patches that a name in the file means: itself, or all of an area."""
+    return (name,) if name in areas else members[name]
 
 
 def _official_split(patch: Placed) -> Split:

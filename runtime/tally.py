@@ -58,6 +58,8 @@ class Tally:
     cold_start_s: float = 0.0
     pixels: int = 0
     area_km2: float = 0.0
+    runs_per_tile: int = 1
+    """How often the model runs for a tile; more than once with test-time augmentation."""
     encoder_runs: int = 0
     outputs: list[str] = field(default_factory=list)
     tiles_outside: int = 0
@@ -124,7 +126,7 @@ class Tally:
         self._outside.update(outside)
         self.satellite_tiles[state_of(satellite)] += 1
         if satellite is not None and scene.satellite is not None:
-            self.encoder_runs += 1
+            self.encoder_runs += self.runs_per_tile
             series = scene.satellite.name
             self._dates_total.setdefault(series, scene.satellite.dates)
             self._dates_used.update((series, day) for day in satellite.dates_used)

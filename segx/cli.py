@@ -8,6 +8,7 @@ import typer
 from . import __version__
 from .commands.bench import bench
 from .commands.cache import cache
+from .commands.data import data
 from .commands.demo import demo
 from .commands.doctor import doctor
 from .commands.evaluate import eval_
@@ -33,6 +34,9 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("cache", cache),
 )
 """Name and function of every command, in the order of the help."""
+
+GROUPS: tuple[tuple[str, typer.Typer], ...] = (("data", data),)
+"""Name and commands of every group, which come after the commands."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -67,6 +71,8 @@ def options(
 
 for _name, _command in COMMANDS:
     app.command(_name)(_command)
+for _name, _group in GROUPS:
+    app.add_typer(_group, name=_name)
 
 
 def main() -> None:

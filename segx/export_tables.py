@@ -103,7 +103,9 @@ def _show_ledger(ledger: "Ledger") -> None:
                 f"{row.agreement.mean_abs:.1e}",
                 f"{row.agreement.scale:.3g}",
                 f"{row.agreement.cosine:.7f}",
-                f"{PERCENT * row.agreement.argmax:.3f}",
+                row.agreement.argmax
+                if row.agreement.argmax is None
+                else f"{PERCENT * row.agreement.argmax:.3f}",
             ]
             for stage in ledger.stages
             for row in stage.rows

@@ -9,7 +9,10 @@ Extra = Literal["train", "export", "ort", "tensorrt"]
 """An extra of the distribution, as in ``pip install 'segx[train]'``."""
 
 KEY_MODULES: dict[Extra, tuple[str, ...]] = {
-    "train": ("torch", "torchvision", "timm", "lightning", "tensorboard", "safetensors"),
+    "train": (
+        *("torch", "torchvision", "timm", "lightning"),
+        *("albumentations", "tensorboard", "safetensors"),
+    ),
     "ort": ("onnxruntime",),
     "export": (
         *("onnx", "onnxscript", "onnxsim", "onnxruntime", "torch", "timm"),

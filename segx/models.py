@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from runtime.bundle import Bundle
     from runtime.card import ModelCard, TileRunner
     from runtime.ladder import Opened, RunRequest
+    from runtime.manifest import Variant
     from runtime.report import Clock
+    from runtime.robustness import Blank
     from runtime.tally import Tally
 
 
@@ -26,6 +28,8 @@ class AnyModel:
     """What it is, in a few words."""
     opened: "Opened | None"
     """How it was opened; None for a checkpoint."""
+    blank: "Blank"
+    """Puts zeros in place of what its satellite branch gives."""
 
     def tally(self) -> "Tally":
         """Count what a run does."""
@@ -103,8 +107,13 @@ def _say_backend(name: str, opened: "Opened") -> None:
         chosen("self-test", "skipped", "asked for")
 
 
-def open_any(path: Path, flags: RunFlags) -> AnyModel:
+def open_any(path: Path, flags: RunFlags, *, variant: "Variant" = "classes") -> AnyModel:
     """Open a model by its folder.
+
+    Args:
+        path: Folder of a bundle or a checkpoint.
+        flags: How a bundle is to be run.
+        variant: What the model is to end in.
 
     Raises:
         BundleError: If it is a bundle that cannot be read.
@@ -117,15 +126,22 @@ def open_any(path: Path, flags: RunFlags) -> AnyModel:
 
     if (path / MANIFEST_NAME).is_file() or path.suffix == ".segx":
         from runtime.bundle import open_bundle
+        from runtime.model import without_satellite
 
-        request = flags.request()
+        request = flags.request(variant=variant)
         bundle = open_bundle(path)
         opened = open_and_say(bundle, request)
-        return AnyModel(card=bundle.card, model=opened.model, origin="bundle", opened=opened)
-    return _open_checkpoint(path, flags)
+        return AnyModel(
+            card=bundle.card,
+            model=opened.model,
+            origin="bundle",
+            opened=opened,
+            blank=lambda feed: without_satellite(opened.model.parts, feed, len(feed["aerial"])),
+        )
+    return _open_checkpoint(path, flags, variant)
 
 
-def _open_checkpoint(path: Path, flags: RunFlags) -> AnyModel:
+def _open_checkpoint(path: Path, flags: RunFlags, variant: "Variant") -> AnyModel:
     from runtime.errors import CheckpointError, ConfigError
 
     from .extras import require
@@ -144,9 +160,11 @@ def _open_checkpoint(path: Path, flags: RunFlags) -> AnyModel:
     from trainkit.torch_model import TorchModel
 
     checkpoint = load_checkpoint(path)
+    model = TorchModel(checkpoint.model, variant=variant)
     return AnyModel(
         card=checkpoint.card,
-        model=TorchModel(checkpoint.model),
+        model=model,
         origin="checkpoint, PyTorch, fp32",
         opened=None,
+        blank=model.without_satellite,
     )

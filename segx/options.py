@@ -25,6 +25,21 @@ class BackendName(str, Enum):
     onnxruntime = "onnxruntime"
 
 
+class TtaName(str, Enum):
+    """Symmetries that every tile is run in."""
+
+    none = "none"
+    flips = "flips"
+    dihedral = "dihedral"
+
+
+TtaFlag = Annotated[
+    TtaName,
+    typer.Option(
+        "--tta",
+        help="Average over mirrored tiles: flips (4 runs a tile), dihedral (8, turned too).",
+    ),
+]
 BackendFlag = Annotated[
     BackendName,
     typer.Option("--backend", help="Library that runs a bundle; auto: the best that can."),

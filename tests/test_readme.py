@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from segx.cli import COMMANDS, app
+from segx.cli import COMMANDS, GROUPS, app
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 NAMES = [name for name, _ in COMMANDS]
+GROUP_NAMES = [name for name, _ in GROUPS]
 BLOCK = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 TEST = re.compile(r"`([\w/]+\.py)::(\w+)`")
 
@@ -35,8 +36,11 @@ def test_the_readme_shows_the_commands_of_the_flow() -> None:
 @pytest.mark.parametrize(("document", "line"), shown_commands())
 def test_a_shown_command_and_its_options_exist(document: str, line: str) -> None:
     words = shlex.split(line)
-    assert words[1] in NAMES, f"{document}: {line}"
-    known = CliRunner().invoke(app, [words[1], "--help"]).output
+    assert words[1] in (*NAMES, *GROUP_NAMES), f"{document}: {line}"
+    command = words[1:3] if words[1] in GROUP_NAMES else words[1:2]
+    shown = CliRunner().invoke(app, [*command, "--help"])
+    assert shown.exit_code == 0, f"{document}: {line}"
+    known = shown.output
     for option in (word for word in words[2:] if word.startswith("--")):
         assert re.search(rf"{option}\b", known), f"{document}: {line}"
 
@@ -50,7 +54,7 @@ def test_a_named_test_exists(document: Path) -> None:
         assert found, f"{file}::{name}"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *GROUP_NAMES])
 def test_every_command_is_named_in_the_readme(name: str) -> None:
     assert f"segx {name}" in (ROOT / "README.md").read_text(encoding="utf-8")
 

@@ -35,6 +35,7 @@ from trainkit.batches import Patches
 from trainkit.checkpoint import load_checkpoint
 from trainkit.config import InputConfig
 from trainkit.losses import SegmentationLoss
+from trainkit.recipe import OptimConfig
 from trainkit.score import score_branches
 
 CROP = 256
@@ -76,7 +77,7 @@ def train(dataset: Dataset, steps: int, seed: int) -> tuple[FloorModel, float]:
     )
     optimizer = torch.optim.AdamW(network.parameters(), lr=LR)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    loss_of = SegmentationLoss()
+    loss_of = SegmentationLoss(OptimConfig())
     begin = time.perf_counter()
     with progress("floor") as advance:
         for step in range(1, steps + 1):

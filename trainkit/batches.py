@@ -27,7 +27,9 @@ from .config import InputConfig, TrainConfig
 MEMORY_BYTES = 2 << 30
 """Patches are kept in memory when all of them together need less than this."""
 
-Role = Literal["aerial", "satellite"]
+Role = Literal["aerial", "satellite", "joint"]
+"""What is taken of a sample: one input, or both."""
+
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -96,7 +98,7 @@ def fits_in_memory(patches: int, config: TrainConfig) -> bool:
     """Whether this many patches need less than `MEMORY_BYTES`."""
     inputs = config.input
     size = (len(inputs.aerial_bands) + 1) * inputs.tile_size**2
-    if config.satellite is not None:
+    if config.takes_satellite:
         size += 4 * MONTHS * len(inputs.satellite_bands) * inputs.satellite_window**2
     return patches * size < MEMORY_BYTES
 
@@ -109,18 +111,20 @@ def labels_of(sample: Sample) -> NDArray[np.uint8]:
 
 
 def arrays_of(sample: Sample, role: Role) -> Arrays:
-    """Give what one branch takes of a sample, and its labels, by name."""
-    labels = labels_of(sample)
+    """Give what one unit takes of a sample, and its labels, by name."""
+    arrays: Arrays = {"labels": labels_of(sample)}
+    if role != "satellite":
+        arrays["aerial"] = sample.aerial
     if role == "aerial":
-        return {"aerial": sample.aerial, "labels": labels}
+        return arrays
     if sample.satellite is None:
         raise ValueError(f"{sample.id} was read without its satellite series")
     satellite = sample.satellite
     return {
+        **arrays,
         "satellite": satellite.series,
         "date_mask": satellite.date_mask,
         "days": satellite.days,
-        "labels": labels,
     }
 
 

@@ -1,11 +1,10 @@
-"""One branch in training: its loss, its optimizer, and how it does on the patches set aside.
+"""One unit in training: its loss, its optimizer, and how it does on the patches set aside.
 
 A Lightning epoch is the stretch between two checks of the patches set aside, whatever the number of
 passes over the training patches: a run ends, is checked and is saved at the end of such a stretch,
 so that it can go on from there exactly.
 """
 
-import copy
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from runtime.classes import LandCoverClass
+from runtime.errors import ConfigError
 from runtime.metrics import ConfusionMatrix, score
 
 from .batches import (
@@ -27,26 +27,23 @@ from .batches import (
     step_batches,
     train_loader,
 )
+from .heads import UnitHeads, labels_at, thin
 from .losses import SegmentationLoss
-from .models import AerialBranch
-from .models.fusion import AerialUpsample, SatelliteUpsample
-from .optim import MovingAverage, learning_rate, parameter_groups
+from .optim import BETAS, MovingAverage, encoders, learning_rate, momentum, parameter_groups
 from .recipe import OptimConfig
 
 # Shape letters: N batch, K classes, H W aerial pixels.
-
-AUXILIARY_STRIDE = 8
-"""Aerial pixels per pixel of the auxiliary head's logits, which are compared with labels there."""
 
 TUNE_LOSS, TUNE_MIOU, TUNE_ACCURACY = "tune_loss", "tune_miou", "tune_accuracy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BranchPlan:
-    """How one branch is trained."""
+    """How one unit, a branch or a joint model, is trained."""
 
     name: str
     role: Role
+    """What it takes of a sample."""
     optim: OptimConfig
     steps: int
     """Steps of the optimizer."""
@@ -56,6 +53,8 @@ class BranchPlan:
     """Weights in cross-entropy; empty weighs all classes the same."""
     workers: int
     """Processes that load patches; 0 loads them between the steps."""
+    frozen: int = 0
+    """Steps, from the first, that leave the encoder as it is."""
 
     @property
     def checks(self) -> int:
@@ -74,30 +73,35 @@ class BranchPlan:
 
 
 class BranchTraining(pl.LightningModule):
-    """A branch with all that its training needs.
+    """A unit with all that its training needs.
 
     Args:
-        branch: The branch; trained in place.
-        resize: Brings its logits to the tile's grid.
+        branch: A branch or a joint model; trained in place.
+        heads: How it is run.
         plan: How it is trained.
         draws: Training patches.
         tune: Patches set aside.
+
+    Raises:
+        ConfigError: If an encoder is to be left as it is and there is none.
     """
 
     def __init__(
-        self, branch: nn.Module, resize: nn.Module, plan: BranchPlan, draws: Draws, tune: Patches
+        self, branch: nn.Module, heads: UnitHeads, plan: BranchPlan, draws: Draws, tune: Patches
     ) -> None:
         super().__init__()
+        if plan.frozen and not encoders(branch):
+            raise ConfigError(
+                f"training.{plan.role} leaves the encoder as it is for {plan.frozen} steps, and "
+                f"{plan.name} has none; expected a branch with an encoder; leave frozen_epochs and "
+                "frozen_steps out"
+            )
         self.branch = branch
-        self.resize = thinned(resize, plan.optim.loss_stride)
+        self.heads = heads
         self.plan = plan
         self.draws = draws
         self.tune = tune
-        self.loss = SegmentationLoss(
-            dice_weight=plan.optim.dice_weight,
-            label_smoothing=plan.optim.label_smoothing,
-            class_weights=plan.class_weights,
-        )
+        self.loss = SegmentationLoss(plan.optim, plan.class_weights)
         ema = plan.optim.ema
         self.average = MovingAverage(branch, ema) if ema else None
         self.matrix = torch.zeros(len(plan.classes), len(plan.classes), dtype=torch.int64)
@@ -108,7 +112,8 @@ class BranchTraining(pl.LightningModule):
         return self.branch if self.average is None else self.average.module
 
     def on_fit_start(self) -> None:
-        """Bring the moving average to the device of the branch."""
+        """Put all into training, and the moving average on the device of the branch."""
+        self.branch.train()
         if self.average is not None:
             self.average.module.to(self.device)
 
@@ -116,21 +121,31 @@ class BranchTraining(pl.LightningModule):
         """Start each stretch from its own seed, so that one that is resumed is the same."""
         torch.manual_seed(_mixed(self.plan.seed, self.current_epoch, self.global_rank))
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Keep the statistics of an encoder's norms while it is left as it is."""
+        if self.plan.frozen:
+            for encoder in encoders(self.branch):
+                encoder.train(self.global_step >= self.plan.frozen)
+
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
         """Give the loss of one forward pass."""
-        plan = self.plan
-        labels_NHW = thin(batch["labels"], plan.optim.loss_stride)
-        if plan.role == "satellite":
-            logits_NKHW, auxiliary_NKHW = self._logits(self.branch, batch), None
-        else:
-            branch = cast(AerialBranch, self.branch)
-            logits_NKHW, auxiliary_NKHW = branch.forward_train(_channels_last(batch["aerial"]))
-        loss: Tensor = self.loss(self.resize(logits_NKHW.float()), labels_NHW)
-        if auxiliary_NKHW is not None:
-            labels_NHW = thin(batch["labels"], AUXILIARY_STRIDE)
-            loss = loss + plan.optim.aux_weight * self.loss(auxiliary_NKHW.float(), labels_NHW)
+        labels_NHW = batch["labels"]
+        main, *others = self.heads.train_heads(self.branch, batch)
+        loss: Tensor = main.weight * self.loss(main.logits.float(), labels_at(main, labels_NHW))
+        for head in others:
+            found = self.loss(head.logits.float(), labels_at(head, labels_NHW))
+            loss = loss + head.weight * found
         self.log("loss", loss.detach(), batch_size=len(labels_NHW))
         return loss
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Set the momentum of the step, and take the gradient from an encoder that is left."""
+        step, plan = self.global_step, self.plan
+        for group in optimizer.param_groups:
+            group["betas"] = (momentum(step, plan.steps, plan.optim), BETAS[1])
+        if step < plan.frozen:
+            for encoder in encoders(self.branch):
+                encoder.zero_grad()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Follow each step of the optimizer with the moving average."""
@@ -146,7 +161,7 @@ class BranchTraining(pl.LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], index: int) -> None:
         """Count how one patch is classified."""
-        logits_NKHW = self.resize(self._logits(self.kept, batch).float())
+        logits_NKHW = self.heads.logits(self.kept, batch)
         labels_NHW = thin(batch["labels"], self.plan.optim.loss_stride)
         self.log(TUNE_LOSS, self.loss(logits_NKHW, labels_NHW), sync_dist=True, batch_size=1)
         matrix = ConfusionMatrix(len(self.plan.classes))
@@ -168,7 +183,7 @@ class BranchTraining(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW, and a learning rate that changes with every step."""
         optim = self.plan.optim
-        optimizer = torch.optim.AdamW(parameter_groups(self.branch, optim))
+        optimizer = torch.optim.AdamW(parameter_groups(self.branch, optim), betas=BETAS)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: learning_rate(step, self.plan.steps, optim) / optim.lr
         )
@@ -205,57 +220,6 @@ class BranchTraining(pl.LightningModule):
     @property
     def _share(self) -> Share:
         return Share(rank=self.trainer.global_rank, processes=self.trainer.world_size)
-
-    def _logits(self, branch: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-        if self.plan.role == "satellite":
-            names = ("satellite", "date_mask", "days")
-            return cast(Tensor, branch(*(batch[name] for name in names)))
-        return cast(Tensor, branch(_channels_last(batch["aerial"])))
-
-
-def _channels_last(aerial_NCHW: Tensor) -> Tensor:
-    return aerial_NCHW.contiguous(memory_format=torch.channels_last)
-
-
-class AerialResize(nn.Module):
-    """Aerial logits to every n-th pixel of the tile.
-
-    Args:
-        stride: Aerial pixels per pixel of the logits.
-        every: The n.
-    """
-
-    def __init__(self, stride: int, every: int) -> None:
-        super().__init__()
-        self.stride, self.every = stride, every
-
-    def forward(self, logits_NKhw: Tensor) -> Tensor:
-        """Enlarge coarser logits bilinearly, and take every n-th pixel of finer ones."""
-        if self.stride <= self.every:
-            return thin(logits_NKhw, self.every // self.stride)
-        factor = self.stride / self.every
-        return nn.functional.interpolate(logits_NKhw, scale_factor=factor, mode="bilinear")
-
-
-def thinned(resize: nn.Module, stride: int) -> nn.Module:
-    """Make the way of a branch's logits to every n-th pixel of the tile, in both directions.
-
-    Args:
-        resize: The way to all pixels.
-        stride: The n; 1, 2 or 4.
-    """
-    if isinstance(resize, AerialUpsample):
-        return AerialResize(resize.stride, stride)
-    if not isinstance(resize, SatelliteUpsample):
-        raise TypeError(f"{type(resize).__name__} brings no logits to a tile's grid")
-    fewer = copy.deepcopy(resize)
-    fewer.weights_Hh = fewer.weights_Hh[stride // 2 :: stride]
-    return fewer
-
-
-def thin(pixels: Tensor, stride: int) -> Tensor:
-    """Give every n-th pixel of the last two dimensions, from the middle of the first n."""
-    return pixels[..., stride // 2 :: stride, stride // 2 :: stride]
 
 
 def _mixed(*numbers: int) -> int:

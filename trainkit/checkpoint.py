@@ -16,6 +16,7 @@ from typing import Any
 
 import safetensors.torch
 from safetensors import SafetensorError
+from torch import Tensor
 
 from runtime.bundle import folders_with, sha256_of
 from runtime.card import ModelCard
@@ -27,7 +28,7 @@ from runtime.schema import parse, to_dict
 from .architectures import without_pretrained
 from .config import TrainConfig
 from .inputs import aerial_spec, satellite_spec
-from .models import LandCoverModel, build
+from .models import LandCoverModel, LateFusionModel, build
 
 CHECKPOINT_NAME, WEIGHTS_NAME, CONFIG_NAME = "checkpoint.json", "model.safetensors", "config.json"
 
@@ -56,9 +57,10 @@ class CheckpointInfo:
     classes: tuple[LandCoverClass, ...]
     branches: tuple[str, ...]
     fusion_weights: tuple[tuple[float, ...], ...]
-    """Weight of each branch for each class, in the order of `branches`."""
+    """Weight of each branch for each class, in the order of `branches`; empty for a model that is
+    trained as one."""
     steps: dict[str, int]
-    """Steps of the optimizer by branch; 0: the weights are random."""
+    """Steps of the optimizer by unit of training; 0: the weights are random."""
     parameters: int
     files: dict[str, str]
     """sha256 of the other files, by name."""
@@ -67,7 +69,7 @@ class CheckpointInfo:
     provenance: dict[str, object]
     """Data, seed, versions and options of the training."""
     metrics: dict[str, object]
-    """Scores of the branches and of their fusion."""
+    """Scores of the model, and of branches that have a map of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +98,25 @@ class Checkpoint:
             aerial=aerial_spec(self.config),
             satellite=satellite_spec(self.config),
             classes=self.classes,
+            single_branch=is_single_branch(self.info, self.config),
         )
+
+
+def is_single_branch(info: CheckpointInfo, config: TrainConfig) -> bool:
+    """Whether the aerial side gives its own map when zeros stand for what the satellite side gives.
+
+    A late fusion adds weighted logits, and a weight that is the same for all classes does not
+    change which one wins. A joint model has learned it where it was trained with modality dropout.
+    """
+    if config.joint is not None:
+        return config.training.augment.modality_dropout > 0.0
+    weights = [
+        set(row)
+        for branch, row in zip(info.branches, info.fusion_weights, strict=True)
+        if branch != "satellite"
+    ]
+    fused = len(weights) == len(info.branches) - 1
+    return fused and bool(weights) and all(len(row) == 1 and min(row) > 0 for row in weights)
 
 
 def utc_now() -> str:
@@ -121,7 +141,7 @@ def save_checkpoint(folder: Path, model: LandCoverModel, origin: Origin) -> Path
 
     Args:
         folder: The run's folder; other files in it stay.
-        model: The model with its fusion weights.
+        model: The model, trained and fused.
         origin: Where it comes from.
 
     Returns:
@@ -140,9 +160,7 @@ def save_checkpoint(folder: Path, model: LandCoverModel, origin: Origin) -> Path
         created=utc_now(),
         config=config.name,
         branches=model.branch_names,
-        fusion_weights=tuple(
-            tuple(round(float(w), 6) for w in row) for row in model.fusion.weights.cpu()
-        ),
+        fusion_weights=_fusion_weights(model),
         parameters=sum(weight.numel() for weight in model.parameters()),
         files={name: sha256_of(folder / name) for name in (WEIGHTS_NAME, CONFIG_NAME)},
         segx_version=origin.segx_version,
@@ -154,6 +172,12 @@ def save_checkpoint(folder: Path, model: LandCoverModel, origin: Origin) -> Path
     )
     write_json(folder / CHECKPOINT_NAME, info)
     return folder
+
+
+def _fusion_weights(model: LandCoverModel) -> tuple[tuple[float, ...], ...]:
+    if not isinstance(model, LateFusionModel):
+        return ()
+    return tuple(tuple(round(float(w), 6) for w in row) for row in model.fusion.weights.cpu())
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -175,7 +199,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
 def build_empty(config: TrainConfig) -> LandCoverModel:
     """Build a config's model with random weights, without fetching pretrained ones."""
     aerial = tuple(without_pretrained(branch) for branch in config.aerial)
-    return build(replace(config, aerial=aerial))
+    joint = config.joint and without_pretrained(config.joint)
+    return build(replace(config, aerial=aerial, joint=joint))
 
 
 def read_info(path: Path) -> CheckpointInfo:
@@ -274,12 +299,31 @@ def _load_weights(model: LandCoverModel, file: Path) -> None:
         raise CheckpointError(
             f"{file} cannot be read as safetensors ({error}); restore the file"
         ) from error
+    different = difference(model, state)
+    if different is not None:
+        name, has, needs = different
+        raise CheckpointError(
+            f"{file} holds {name} of shape {has}; its config needs {needs}; weights and config do "
+            "not belong together; train again"
+        )
+    model.load_state_dict(state)
+
+
+Shape = tuple[int, ...] | None
+
+
+def difference(
+    model: LandCoverModel, state: Mapping[str, Tensor]
+) -> tuple[str, Shape, Shape] | None:
+    """Find a weight that a model and a state do not both have in one shape.
+
+    Returns:
+        Its name and its shapes in the state and in the model, None where it is missing; None if
+        there is no such weight.
+    """
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in state.items()}
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
-            raise CheckpointError(
-                f"{file} holds {name} of shape {found.get(name)}; its config needs "
-                f"{wanted.get(name)}; weights and config do not belong together; train again"
-            )
-    model.load_state_dict(state)
+            return name, found.get(name), wanted.get(name)
+    return None

@@ -14,16 +14,20 @@ from runtime import schema
 from runtime.errors import ConfigError
 from runtime.satellite import BANDS, DatePolicy
 
-from .architectures import AerialConfig, SatelliteBranchConfig
+from .architectures import (
+    LEARNED,
+    AerialConfig,
+    DeepLabConfig,
+    JointConfig,
+    SatelliteBranchConfig,
+    check_utae_window,
+)
 from .recipe import TILE_STEP, TrainingConfig, require_multiple
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-SATELLITE_STEP = 8
-"""Satellite windows are multiples of this: three halvings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +52,6 @@ class InputConfig:
     def __post_init__(self) -> None:
         """Refuse sizes and statistics that cannot belong together."""
         require_multiple("tile_size", self.tile_size, TILE_STEP)
-        require_multiple("satellite_window", self.satellite_window, SATELLITE_STEP)
         for name in ("aerial_mean", "aerial_std"):
             count = len(getattr(self, name))
             if count != len(self.aerial_bands):
@@ -56,6 +59,8 @@ class InputConfig:
                     f"{name} has {count} values for {len(self.aerial_bands)} aerial bands; "
                     "give one per band"
                 )
+        if self.satellite_window < 1:
+            raise ValueError(f"satellite_window is {self.satellite_window}; use at least 1 cell")
         if min(self.aerial_std) <= 0 or self.resolution_m <= 0 or self.satellite_resolution_m <= 0:
             raise ValueError("a standard deviation or resolution is not positive; give one above 0")
 
@@ -100,30 +105,62 @@ class TrainConfig:
     aerial: tuple[AerialConfig, ...] = ()
     """Aerial branches; they differ by their seed where they are otherwise equal."""
     satellite: SatelliteBranchConfig | None = None
+    joint: JointConfig | None = None
+    """A model of both inputs that is trained as one, in place of branches."""
     fusion: FusionConfig = field(default_factory=FusionConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
-        """Refuse a run without a branch, or one whose fusion cannot be computed."""
+        """Refuse a run without a model, or one whose parts do not fit together."""
         branches = len(self.aerial) + (self.satellite is not None)
+        self.training.check(
+            classes=self.num_classes, bands=self.input.aerial_bands, joint=self.joint is not None
+        )
+        if self.joint is not None:
+            if branches:
+                raise ValueError("[joint] is a whole model; leave [[aerial]] and [satellite] out")
+            self.joint.check(self.input)
+            self._check_loss_stride("joint", self.joint)
+            return
         if not branches:
-            raise ValueError("there is no branch; give [[aerial]], [satellite] or both")
+            raise ValueError("there is no branch; give [[aerial]], [satellite], both, or [joint]")
         weights = self.fusion_weights
         if isinstance(weights, tuple) and len(weights) != branches:
             raise ValueError(
                 f"fusion.weights has {len(weights)} values for {branches} branches; "
                 "give one per branch"
             )
-        if self.satellite is not None and self.satellite.head == "original" and branches > 1:
-            raise ValueError(
-                'satellite.head is "original", whose scores are never negative; '
-                'use "linear" beside another branch'
-            )
+        if self.satellite is not None:
+            check_utae_window(self.input.satellite_window)
+            if self.satellite.head == "original" and branches > 1:
+                raise ValueError(
+                    'satellite.head is "original", whose scores are never negative; '
+                    'use "linear" beside another branch'
+                )
+        for network in self.aerial:
+            self._check_loss_stride("aerial", network)
         if self.training.aerial.crop_px > self.input.tile_size:
             raise ValueError(
                 f"training.aerial.crop_px is {self.training.aerial.crop_px}; "
                 f"use at most tile_size, {self.input.tile_size}"
             )
+
+    def _check_loss_stride(
+        self, unit: Literal["aerial", "joint"], network: AerialConfig | JointConfig
+    ) -> None:
+        """Refuse to train a learned enlargement on some of its pixels: the others learn nothing."""
+        stride = getattr(self.training, unit).loss_stride
+        if stride > 1 and isinstance(network, DeepLabConfig) and network.upsampler in LEARNED:
+            raise ValueError(
+                f"training.{unit}.loss_stride is {stride}; upsampler = "
+                f'"{network.upsampler}" has weights of its own for each pixel of its stride, of '
+                "which the loss would see some only; use 1"
+            )
+
+    @property
+    def takes_satellite(self) -> bool:
+        """Whether the model takes a Sentinel-2 series."""
+        return self.satellite is not None or self.joint is not None
 
     @property
     def fusion_weights(self) -> FusionWeights:

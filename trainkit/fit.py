@@ -7,7 +7,8 @@ FOLDER/version_N/   logs of the Nth attempt, as CSV and for TensorBoard
 
 import inspect
 import pickle
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,6 +54,13 @@ class Fitted:
     """Step whose weights were kept."""
     precision: str
     """Number format of the matrix products, in Lightning's words."""
+
+
+def joined(stages: Sequence[Fitted]) -> Fitted:
+    """Sum up stages that followed one another; the weights are those of the last one."""
+    *before, last = stages
+    begun = sum(stage.steps for stage in before)
+    return replace(last, steps=begun + last.steps, best_step=begun + last.best_step)
 
 
 def fit(
@@ -136,7 +144,7 @@ class _Job:
     def __call__(self, on_step: OnStep) -> None:
         """Train in this process."""
         training = self.training
-        if training.plan.role == "aerial":
+        if training.plan.role != "satellite":
             training.branch.to(memory_format=torch.channels_last)
         last = self.folder / LAST
         with quiet(), ctrl_c_kept():

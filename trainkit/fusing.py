@@ -20,8 +20,8 @@ from runtime.metrics import ConfusionMatrix, Scores, score
 
 from .batches import Patches, labels_of
 from .config import FusionWeights
-from .models import LandCoverModel
-from .torch_model import best_device, branch_logits
+from .models import LateFusionModel
+from .torch_model import best_device, feed_of
 
 GRID = tuple(round(0.05 * i, 2) for i in range(21))
 """Weights of the satellite branch that are tried."""
@@ -102,7 +102,7 @@ class FusionChoice:
 
 def choose_weights(
     wanted: FusionWeights,
-    model: LandCoverModel,
+    model: LateFusionModel,
     tune: Patches,
     classes: tuple[LandCoverClass, ...],
 ) -> FusionChoice:
@@ -174,7 +174,7 @@ def spread_weights(satellite: NDArray[np.float32], names: Sequence[str]) -> NDAr
 
 @torch.no_grad()
 def collect(
-    model: LandCoverModel, tune: Patches, classes: tuple[LandCoverClass, ...]
+    model: LateFusionModel, tune: Patches, classes: tuple[LandCoverClass, ...]
 ) -> TuneLogits:
     """Run the branches on the patches set aside."""
     model = model.eval().to(best_device())
@@ -184,7 +184,7 @@ def collect(
     labels = []
     for index in range(0, len(tune), step):
         sample = tune[index]
-        logits = branch_logits(model, sample)
+        logits = model.own_logits(feed_of(sample, model))
         aerial = [value for name, value in logits.items() if name != "satellite"]
         both = {"aerial": torch.stack(aerial).mean(dim=0), "satellite": logits["satellite"]}
         for name, value in both.items():

@@ -26,7 +26,7 @@ def aerial_spec(config: TrainConfig) -> AerialSpec:
 
 def satellite_spec(config: TrainConfig) -> SatelliteSpec | None:
     """What the satellite branch takes; None without one."""
-    if config.satellite is None:
+    if not config.takes_satellite:
         return None
     return SatelliteSpec(
         bands=config.input.satellite_bands,

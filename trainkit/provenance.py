@@ -15,7 +15,7 @@ from .run import RunInfo
 from .score import BranchScores
 from .survey import Survey, is_generated
 
-LIBRARIES = ("torch", "lightning", "timm", "numpy", "safetensors")
+LIBRARIES = ("torch", "lightning", "timm", "albumentations", "numpy", "safetensors")
 
 
 def origin_of(
@@ -23,10 +23,11 @@ def origin_of(
     options: TrainOptions,
     run: RunInfo,
     data: Survey,
+    facts: Mapping[str, object],
     fitted: Mapping[str, Fitted],
     results: BranchScores,
 ) -> Origin:
-    """Sum up a run for its checkpoint."""
+    """Sum up a run for its checkpoint; `facts` is what the model took from the data before."""
     return Origin(
         segx_version=options.segx_version,
         classes=data.classes,
@@ -41,6 +42,8 @@ def origin_of(
                 "patches": data.splits,
                 "tune": list(run.tune),
             },
+            **facts,
+            "init": None if run.init is None else plain(run.init),
             "seed": config.seed,
             "started": run.started,
             "branches": {name: plain(branch) for name, branch in fitted.items()},

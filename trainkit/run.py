@@ -4,6 +4,8 @@ RUN/config.json              the configuration
 RUN/run.json                 data, seed, length and patches set aside
 RUN/branches/NAME/           logs and weights on the way (see `fit`)
 RUN/branches/NAME.safetensors, NAME.json    a finished branch
+RUN/branches/NAME/stage_N/                  logs and weights of a stage, where there are stages
+RUN/branches/NAME/stage_N.safetensors, stage_N.json
 """
 
 import json
@@ -22,6 +24,8 @@ from runtime.schema import parse, to_dict
 from .checkpoint import CHECKPOINT_NAME, CONFIG_NAME, read_config, utc_now
 from .config import TrainConfig
 from .fit import BEST, LAST, Fitted
+from .plan import TrainOptions
+from .start import Start, start_of
 
 RUN_NAME = "run.json"
 
@@ -39,15 +43,18 @@ class RunInfo:
     tune: tuple[str, ...]
     """Patches set aside."""
     started: str
+    init: Start | None = None
+    """None where the run began with random or pretrained weights."""
 
 
 def start_run(
-    out: Path, config: TrainConfig, dataset: Dataset, steps: int | None, tune: tuple[str, ...]
+    out: Path, config: TrainConfig, dataset: Dataset, options: TrainOptions, tune: tuple[str, ...]
 ) -> RunInfo:
     """Make the folder of a new run.
 
     Raises:
         ConfigError: If the folder already holds something.
+        CheckpointError: If the checkpoint to begin with is none.
     """
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         remedy = f"`segx train --resume {out}`" if (out / RUN_NAME).is_file() else "another folder"
@@ -55,9 +62,10 @@ def start_run(
     info = RunInfo(
         data=str(dataset.root.resolve()),
         fingerprint=dataset.fingerprint(),
-        steps=steps,
+        steps=options.steps,
         tune=tune,
         started=utc_now(),
+        init=None if options.init is None else start_of(options.init),
     )
     write_json(out / CONFIG_NAME, to_dict(config))
     write_json(out / RUN_NAME, info)
@@ -87,17 +95,18 @@ def read_run(out: Path) -> tuple[TrainConfig, RunInfo]:
 
 
 def resume_run(
-    out: Path, config: TrainConfig, dataset: Dataset, steps: int | None, tune: tuple[str, ...]
+    out: Path, config: TrainConfig, dataset: Dataset, options: TrainOptions, tune: tuple[str, ...]
 ) -> RunInfo:
     """Take up a run, which must be told the same things that it was started with.
 
     Raises:
-        CheckpointError: If there is no such run, it is damaged, or it is finished.
+        CheckpointError: If there is no such run, it is damaged or finished, or the checkpoint that
+            it began with is missing or another one.
         ConfigError: If the config or the number of steps differs.
         DataError: If the data set is another one, or has changed.
     """
     started_with, info = read_run(out)
-    if (started_with, info.steps, info.tune) != (config, steps, tune):
+    if (started_with, info.steps, info.tune) != (config, options.steps, tune):
         raise ConfigError(
             f"{out} was started with another config, seed or number of steps; expected the same; "
             "resume it without them, or start a new run"
@@ -106,6 +115,11 @@ def resume_run(
         raise DataError(
             f"{dataset.root} is not what the run in {out} was started with; expected the same "
             "files; restore them or start a new run"
+        )
+    if info.init is not None and start_of(Path(info.init.checkpoint)) != info.init:
+        raise CheckpointError(
+            f"{info.init.checkpoint} holds other weights than when the run in {out} began with it; "
+            "expected the same; restore them or start a new run"
         )
     return info
 
@@ -123,18 +137,26 @@ class BranchFiles:
         return self.out / "branches" / self.name
 
     def finish(self, branch: nn.Module, fitted: Fitted) -> None:
-        """Save a finished branch and drop the weights on the way."""
+        """Save a finished branch or stage and drop the weights on the way."""
         state = {name: value.cpu().contiguous() for name, value in branch.state_dict().items()}
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         part = self._weights.with_suffix(".part")
         part.write_bytes(safetensors.torch.save(state))
         part.replace(self._weights)
         write_json(self._record, fitted)
-        for name in (LAST, BEST):
-            (self.folder / name).unlink(missing_ok=True)
+        stages = self.folder.glob("stage_*.safetensors")
+        for path in (self.folder / LAST, self.folder / BEST, *stages):
+            path.unlink(missing_ok=True)
+
+    def stages(self, count: int) -> "tuple[BranchFiles, ...]":
+        """Give where so many stages of the branch lie; a single one is the branch."""
+        if count == 1:
+            return (self,)
+        names = (f"{self.name}/stage_{number}" for number in range(1, count + 1))
+        return tuple(BranchFiles(out=self.out, name=name) for name in names)
 
     def load(self, branch: nn.Module) -> Fitted | None:
-        """Load a finished branch; None if it is not finished.
+        """Load a finished branch or stage; None if it is not finished.
 
         Raises:
             CheckpointError: If it cannot be read.
@@ -153,8 +175,8 @@ class BranchFiles:
 
     @property
     def _weights(self) -> Path:
-        return self.folder.with_name(f"{self.name}.safetensors")
+        return self.folder.with_name(f"{self.folder.name}.safetensors")
 
     @property
     def _record(self) -> Path:
-        return self.folder.with_name(f"{self.name}.json")
+        return self.folder.with_name(f"{self.folder.name}.json")

@@ -1,7 +1,7 @@
 """Measure a model's branches one by one and together, on the same patches."""
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +10,11 @@ from torch import Tensor
 
 from runtime.classes import LandCoverClass
 from runtime.metrics import ConfusionMatrix, Scores, score
+from runtime.sample import Sample
 
 from .batches import Patches, labels_of
-from .models import LandCoverModel
-from .torch_model import best_device, branch_logits
+from .models import LandCoverModel, LateFusionModel
+from .torch_model import best_device, feed_of
 
 OnPatch = Callable[[int, int], None]
 """Called with the patches done and the patches in all."""
@@ -28,7 +29,8 @@ class BranchScores:
     split: str
     patches: int
     scores: dict[str, Scores]
-    """By what is scored: `aerial` and `satellite` where there are such branches, and `fused`."""
+    """By what is scored: `fused`, the model's map, and `aerial` and `satellite` where there are
+    branches with a map of their own."""
 
     @property
     def fused(self) -> Scores:
@@ -45,11 +47,11 @@ def score_branches(
     split: str,
     on_patch: OnPatch = lambda done, total: None,
 ) -> BranchScores:
-    """Score the aerial branches alone, the satellite branch alone, and their fusion, in FP32."""
+    """Score the aerial branches alone, the satellite branch alone, and the whole model, in FP32."""
     model = model.eval().to(best_device())
     matrices: dict[str, ConfusionMatrix] = {}
     for done, sample in enumerate(patches, start=1):
-        for name, logits in maps(model, branch_logits(model, sample)).items():
+        for name, logits in maps(model, sample).items():
             predicted = logits.argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
             matrix = matrices.setdefault(name, ConfusionMatrix(len(classes)))
             matrix.update(labels_of(sample), predicted)
@@ -62,22 +64,18 @@ def score_branches(
     )
 
 
-def maps(model: LandCoverModel, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give the logits of each kind of branch and of all together.
-
-    Args:
-        model: Knows the fusion weights.
-        logits: Of every branch on the tile's grid, shape (N, K, H, W).
-    """
+def maps(model: LandCoverModel, sample: Sample) -> dict[str, Tensor]:
+    """Give the logits of each kind of branch, and of the model, on one sample."""
+    feed = feed_of(sample, model)
+    logits = model.own_logits(feed)
     aerial = [value for name, value in logits.items() if name != "satellite"]
     results: dict[str, Tensor] = {}
     if aerial:
         results["aerial"] = torch.stack(aerial).mean(dim=0)
     if "satellite" in logits:
         results["satellite"] = logits["satellite"]
-    weights = model.fusion.weights[:, None, :, None, None]
-    weighed = (logits[name] * weights[i] for i, name in enumerate(model.branch_names))
-    results[FUSED] = torch.stack(list(weighed)).sum(dim=0)
+    # The branches have run: a late fusion needs only their sum.
+    results[FUSED] = model.weigh(logits) if isinstance(model, LateFusionModel) else model(feed)
     return results
 
 

@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+from affine import Affine
 from numpy.typing import NDArray
 
 from runtime.classes import LandCoverClass
@@ -142,5 +143,8 @@ def is_generated(root: Path) -> bool:
 
 def _tags(rasters: list[Path]) -> Iterator[Mapping[str, str]]:
     for path in rasters:
-        with RasterReader(path, assume_crs="EPSG:2154") as reader:
+        # Where it lies does not matter here.
+        with RasterReader(
+            path, assume_crs="EPSG:2154", assume_transform=Affine.scale(1.0, -1.0)
+        ) as reader:
             yield reader.info.tags

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from runtime.errors import BackendError, FeedError
 from runtime.manifest import Variant
 from runtime.model import make_feed
 from runtime.sample import Sample
 
-from .models import ClassMap, LandCoverModel, ProbabilityMap
+from .models import LandCoverModel, Part
 
 
 class TorchModel:
@@ -39,15 +39,14 @@ class TorchModel:
     ) -> None:
         self.device = device or best_device()
         self.model = model.eval().to(self.device)
-        self.last: nn.Module = (
-            ClassMap(model.fusion) if variant == "classes" else ProbabilityMap(model.fusion)
-        )
-        self.outputs = ("classes", "confidence") if variant == "classes" else ("probabilities",)
+        *branches, classes, probabilities = self.model.parts()
+        last = classes if variant == "classes" else probabilities
+        self.pieces: tuple[Part, ...] = (*branches, last)
 
     @property
     def takes_satellite(self) -> bool:
         """Whether the model has a satellite branch."""
-        return "satellite" in self.model.branch_names
+        return self.model.config.takes_satellite
 
     def run_many(
         self, feeds: Iterable[Mapping[str, NDArray[Any]]]
@@ -72,19 +71,26 @@ class TorchModel:
 
         Args:
             feed: `aerial` uint8 (N, C, H, W) and, for models with a satellite branch, `satellite`
-                float32 (N, T, B, h, w), `date_mask` and `days` float32 (N, T).
+                float32 (N, T, B, h, w), `date_mask` and `days` float32 (N, T). In place of a
+                branch's inputs it may hold what the branch gives: then it is not run.
 
         Returns:
-            Logits of each branch, `aerial_logits` and so on, and `classes` and `confidence`, uint8
+            What each branch gives, such as `aerial_logits`, and `classes` and `confidence`, uint8
             (N, H, W), or `probabilities`, float32 (N, K, H, W).
 
         Raises:
             FeedError: If an array is missing or does not match.
         """
-        tensors = {name: torch.from_numpy(array).to(self.device) for name, array in feed.items()}
+        known = {name: torch.from_numpy(array).to(self.device) for name, array in feed.items()}
+        made: dict[str, Tensor] = {}
         try:
-            logits = {n: self.model.branch_logits(n, tensors) for n in self.model.branch_names}
-            results = self.last(*logits.values())
+            for part in self.pieces:
+                if all(spec.name in feed for spec in part.outputs):
+                    continue
+                result = part.module(*(known[spec.name] for spec in part.inputs))
+                found = result if isinstance(result, tuple) else (result,)
+                made.update(zip((spec.name for spec in part.outputs), found, strict=True))
+                known.update(made)
         except KeyError as error:
             raise FeedError(
                 f"the feed holds {', '.join(feed)}; the model also takes {error}; add it"
@@ -95,10 +101,20 @@ class TorchModel:
                 f"the feed has the shapes {shapes}; {str(error).splitlines()[0]}; "
                 "give arrays as the model takes them"
             ) from error
-        found = results if isinstance(results, tuple) else (results,)
-        named = {f"{name}_logits": value for name, value in logits.items()}
-        named.update(zip(self.outputs, found, strict=True))
-        return {name: value.cpu().numpy() for name, value in named.items()}
+        return {name: value.cpu().numpy() for name, value in made.items()}
+
+    def without_satellite(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Give zeros for what the satellite branch gives, so that it is not run.
+
+        Args:
+            feed: `aerial`, uint8 (N, C, H, W).
+        """
+        batch = len(feed["aerial"])
+        outputs = (
+            spec for part in self.pieces if part.role == "satellite" for spec in part.outputs
+        )
+        zeros = {spec.name: torch.zeros(batch, *spec.shape, dtype=spec.dtype) for spec in outputs}
+        return {**feed, **{name: value.numpy() for name, value in zeros.items()}}
 
     def close(self) -> None:
         """Do nothing: there is nothing to close."""
@@ -113,17 +129,7 @@ def feed_of(sample: Sample, model: LandCoverModel) -> dict[str, Tensor]:
     """Give the tensors that a model takes of one sample, on the model's device."""
     satellite = [sample.satellite] if sample.satellite is not None else None
     arrays = make_feed([sample.aerial], satellite)
-    device = model.fusion.weights.device
     return {
-        name: torch.from_numpy(np.ascontiguousarray(array)).to(device)
+        name: torch.from_numpy(np.ascontiguousarray(array)).to(model.device)
         for name, array in arrays.items()
-    }
-
-
-def branch_logits(model: LandCoverModel, sample: Sample) -> dict[str, Tensor]:
-    """Give every branch's logits on the tile's grid, shape (1, K, H, W), without weights."""
-    feed = feed_of(sample, model)
-    return {
-        name: model.fusion.upsample(name, model.branch_logits(name, feed))
-        for name in model.branch_names
     }

@@ -1,13 +1,15 @@
 """Train a model: patches in, checkpoint out.
 
 data set -> patches: fit, tune, val
-for every branch: weights fitted on `fit`; the best ones chosen, and the end, on `tune`
-fusion weights chosen on `tune`
-scores of the branches and of their fusion on `val` -> checkpoint
+for every branch, or once for a joint model: weights fitted on `fit`; the best ones chosen, and the
+    end, on `tune`
+fusion weights of branches chosen on `tune`
+scores of the model, and of branches that have a map of their own, on `val` -> checkpoint
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -15,15 +17,18 @@ import lightning.pytorch as pl
 from runtime.dataset import open_dataset
 from runtime.jsonfile import write_json
 
+from .branch import BranchPlan
 from .checkpoint import build_empty, save_checkpoint
 from .config import TrainConfig
-from .fit import Fitted, fit
+from .fit import Fitted, fit, joined
 from .fusing import FusionChoice, choose_weights, write_sweep
-from .models import LandCoverModel, build
-from .plan import TrainOptions, branch_training, plan_branch
+from .models import LandCoverModel, LateFusionModel, build
+from .plan import TrainOptions, branch_training, plan_stages
+from .processes import OnStep
 from .provenance import origin_of
 from .run import BranchFiles, resume_run, start_run
 from .score import BranchScores, score_branches, write_table
+from .start import load_start
 from .survey import REPORTING_SPLIT, PatchSets, Survey, split_patches, survey
 
 
@@ -37,10 +42,11 @@ class Watch:
 
     on_data: Callable[[Survey], None] = _ignore
     on_step: Callable[[str, int, int, float], None] = _ignore
-    """Called with the branch, the steps done, the steps in all, and the loss."""
+    """Called with the unit, the steps done, the steps in all, and the loss."""
     on_branch: Callable[[str, Fitted], None] = _ignore
-    """Called when a branch is trained, or was found to be."""
+    """Called when a unit is trained, or was found to be."""
     on_fusion: Callable[[FusionChoice], None] = _ignore
+    """Called when the weights of a late fusion are chosen."""
     on_patch: Callable[[int, int], None] = _ignore
     """Called with the patches scored and the patches in all."""
     on_scores: Callable[[BranchScores], None] = _ignore
@@ -64,31 +70,36 @@ def train(config: TrainConfig, data: Path, out: Path, options: TrainOptions, wat
         ConfigError: If the config does not fit the data or the devices, or `out` is in use.
         CheckpointError: If the run to go on with, or pretrained weights, cannot be read.
     """
-    dataset = open_dataset(data)
+    dataset = open_dataset(data, tile=config.input.tile_size)
     sets = split_patches(dataset, config)
     begin = resume_run if options.resume else start_run
-    run = begin(out, config, dataset, options.steps, sets.tune.ids)
+    run = begin(out, config, dataset, options, sets.tune.ids)
     found = survey(dataset, sets, config.num_classes)
     watch.on_data(found)
 
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    model = build_empty(config) if options.steps == 0 else build(config)
+    model = build_empty(config) if options.steps == 0 or run.init else build(config)
+    model.prepare(sets.fit)
+    if run.init is not None:
+        load_start(model, run.init)
     fitted = {
-        name: _train_branch(name, model, sets, found, out, options, watch)
-        for name in model.branch_names
+        name: _train_branch(name, model, sets, found, out, options, watch) for name in model.units
     }
 
-    choice = choose_weights(config.fusion_weights, model, sets.tune, dataset.classes)
-    model.fusion.set_weights(choice.weights)
-    write_sweep(out / "fusion_sweep.csv", choice.rows)
-    watch.on_fusion(choice)
+    if isinstance(model, LateFusionModel):
+        choice = choose_weights(config.fusion_weights, model, sets.tune, dataset.classes)
+        model.fusion.set_weights(choice.weights)
+        write_sweep(out / "fusion_sweep.csv", choice.rows)
+        watch.on_fusion(choice)
 
     results = score_branches(
         model, sets.val, dataset.classes, split=REPORTING_SPLIT, on_patch=watch.on_patch
     )
     write_table(out / "metrics.csv", results)
     write_json(out / "metrics.json", results)
-    save_checkpoint(out, model, origin_of(config, options, run, found, fitted, results))
+    save_checkpoint(
+        out, model, origin_of(config, options, run, found, model.facts(), fitted, results)
+    )
     watch.on_scores(results)
     return out
 
@@ -102,17 +113,43 @@ def _train_branch(
     options: TrainOptions,
     watch: Watch,
 ) -> Fitted:
-    """Train one branch, or load it where the run has finished it before."""
-    files = BranchFiles(out=out, name=name)
-    fitted = files.load(model.branches[name])
+    """Train one unit stage by stage, or load it where the run has finished it before."""
+    files, unit = BranchFiles(out=out, name=name), model.unit(name)
+    fitted = files.load(unit)
     if fitted is None:
-        plan = plan_branch(model, name, found, options)
-        fitted = fit(
-            branch_training(model, plan, sets),
-            files.folder,
-            options.fit_options(model.config),
-            lambda *step: watch.on_step(name, *step),
-        )
-        files.finish(model.branches[name], fitted)
+        plans = plan_stages(model, name, found, options)
+        total = sum(plan.steps for plan in plans)
+        stages, begun = list[Fitted](), 0
+        for plan, place in zip(plans, files.stages(len(plans)), strict=True):
+            tell = partial(_tell, watch, name, begun, total)
+            stages.append(_train_stage(plan, place, model, sets, options, tell))
+            begun += plan.steps
+        fitted = joined(stages)
+        files.finish(unit, fitted)
     watch.on_branch(name, fitted)
     return fitted
+
+
+def _train_stage(
+    plan: BranchPlan,
+    files: BranchFiles,
+    model: LandCoverModel,
+    sets: PatchSets,
+    options: TrainOptions,
+    on_step: OnStep,
+) -> Fitted:
+    """Train one stage from the weights as they are, or load what it came to."""
+    unit = model.unit(plan.name)
+    fitted = files.load(unit)
+    if fitted is None:
+        training = branch_training(model, plan, sets)
+        fitted = fit(training, files.folder, options.fit_options(model.config), on_step)
+        files.finish(unit, fitted)
+    return fitted
+
+
+def _tell(
+    watch: Watch, name: str, begun: int, total: int, done: int, steps: int, loss: float
+) -> None:
+    """Tell of a step of a stage that began after so many steps."""
+    watch.on_step(name, begun + done, total, loss)

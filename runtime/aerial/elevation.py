@@ -204,7 +204,7 @@ class ElevationFile:
             side = self._side
             while len(self._chunks) >= CACHE_BYTES // (2 * side**2):
                 self._chunks.popitem(last=False)
-            self._chunks[key] = _coded(
+            self._chunks[key] = coded(
                 self._warp(self._grid.crop(row * side, col * side, side, side))
             )
         self._chunks.move_to_end(key)
@@ -267,8 +267,8 @@ def _around(edges: list[float], pixels: int) -> slice:
     return slice(math.floor(min(edges)) - margin, math.ceil(max(edges)) + margin)
 
 
-def _coded(heights: NDArray[np.float32]) -> Codes:
-    """Round heights to whole units of the code; 0 where there is none."""
+def coded(heights: NDArray[np.float32]) -> Codes:
+    """Round heights, in units of the code, to whole ones from 0 to 255; NaN becomes 0."""
     valid: NDArray[np.bool_] = np.isfinite(heights)
     known = np.where(valid, heights, np.float32(0.0))
     return np.clip(np.floor(known + np.float32(0.5)), 0, 255).astype(np.uint8), valid

@@ -7,6 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from ..augmented import augmented
 from ..card import TileRunner
 from ..output.spool import spool_bytes
 from .jobs import count_tiles
@@ -41,7 +42,7 @@ class Forecast:
     disk_mib: float
     """Of unfinished maps, at most; the finished ones are compressed."""
     tile_s: float
-    """What the model takes for a tile alone."""
+    """What the model takes for a tile alone, in all its runs."""
     seconds: float
     """What it takes for all tiles: reading and writing hide behind it."""
 
@@ -63,13 +64,13 @@ def forecast(
         memory: The plan of memory.
         batch: Tiles in it.
     """
-    first = survey.areas[0]
+    first, options = survey.areas[0], survey.options
     files = survey.files
     pixels = sum(file.info.grid.shape[0] * file.info.grid.shape[1] for file in files)
-    bands = sum(len(kind.bands) for kind in map_kinds(survey.card, survey.options).values())
+    bands = sum(len(kind.bands) for kind in map_kinds(survey.card, options).values())
     tiles = sum(count_tiles(area) for area in survey.areas)
     mapped = sum(area.plan.shape[0] * area.plan.shape[1] for area in survey.areas)
-    tile_s = _fastest(model, feed) / batch
+    tile_s = _fastest(augmented(model, options.tta), feed) / batch
     return Forecast(
         files=len(files),
         mosaics=len(survey.areas),
@@ -80,7 +81,7 @@ def forecast(
         halo=first.plan.margin,
         stride=first.plan.stride,
         lattice_px=first.lattice.step,
-        recompute=tiles * first.plan.size**2 / mapped,
+        recompute=tiles * options.runs_per_tile * first.plan.size**2 / mapped,
         batch=batch,
         memory_mib={name: held / MIB for name, held in memory.parts.items()},
         disk_mib=sum(spool_bytes(file.info.grid.shape, bands) for file in files) / MIB,

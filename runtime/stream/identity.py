@@ -36,6 +36,8 @@ def tags_of(survey: Survey, area: Area, *, backend: str, precision: str) -> MapT
     if options.lattice_cells is not None and card.satellite is not None:
         cells = options.lattice_cells or default_step(card.aerial, card.satellite)
         file["SEGX_SATELLITE_LATTICE"] = f"{cells} cells"
+    if options.tta != "none":
+        file["SEGX_TTA"] = f"{options.tta}, {options.runs_per_tile} runs per tile"
     for name, text in (("RESAMPLED", fit.resampled), ("BANDS", fit.bands)):
         if text is not None:
             file[f"SEGX_{name}"] = text

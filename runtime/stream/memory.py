@@ -53,6 +53,8 @@ class Workload:
     batch: int = 1
     fitting_bytes: int = 0
     """What resampling and an elevation file take."""
+    averaging_bytes: int = 0
+    """What test-time augmentation takes beside the results."""
     nodes_bytes: int = 0
     """What satellite windows that serve many tiles leave."""
 
@@ -124,6 +126,7 @@ def _plan(work: Workload, tiles: int, held: int) -> MemoryPlan:
             "rows of maps": 2 * work.map_bands * (work.stride + work.block_rows) * width,
             "blending": blended,
             "fitting": work.fitting_bytes,
+            "averaging": work.averaging_bytes,
             "satellite windows": work.nodes_bytes,
             "GDAL's blocks": GDAL_CACHE,
             "series": SERIES_CACHE if work.satellite_bytes else 0,

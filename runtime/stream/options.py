@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ..augmented import SYMMETRIES, TestTime
 from ..manifest import Variant
 from ..satellite_policy import MissingSatellite
 
@@ -30,6 +31,8 @@ class InferOptions:
     """What to do where no Sentinel-2 date is clear."""
     lattice_cells: int | None = None
     """Run the satellite branch once per so many cells instead of once per tile."""
+    tta: TestTime = "none"
+    """Run every tile in several symmetries and average the probabilities."""
     max_memory: int | None = None
     """Most bytes that the process may hold."""
     restart: bool = False
@@ -41,7 +44,13 @@ class InferOptions:
     @property
     def variant(self) -> Variant:
         """Which end of the model is needed."""
-        return "probabilities" if self.probabilities or self.blend else "classes"
+        averaged = self.blend or self.tta != "none"
+        return "probabilities" if self.probabilities or averaged else "classes"
+
+    @property
+    def runs_per_tile(self) -> int:
+        """How often the model runs for a tile."""
+        return len(SYMMETRIES[self.tta])
 
     @property
     def batch(self) -> int | None:

@@ -42,6 +42,7 @@ def planned_memory(survey: Survey, *, batch: int) -> MemoryPlan:
         blended_channels=classes if options.blend else 0,
         batch=batch,
         fitting_bytes=_fitting_bytes(survey),
+        averaging_bytes=_averaging_bytes(survey, batch),
         nodes_bytes=_nodes_bytes(survey),
     )
     return plan_memory(work, held=rss_bytes(), limit=options.max_memory)
@@ -51,7 +52,8 @@ def _recompute(survey: Survey, tally: Tally) -> float:
     """Pixels that the model has run over pixels that were mapped by it."""
     grid = survey.areas[0].tile_grid
     mapped = (tally.pixels - tally.pixels_before) / (grid.row_scale * grid.col_scale)
-    return tally.tiles * survey.areas[0].plan.size ** 2 / max(mapped, 1)
+    run = tally.tiles * survey.options.runs_per_tile * survey.areas[0].plan.size ** 2
+    return run / max(mapped, 1)
 
 
 def _fitting_bytes(survey: Survey) -> int:
@@ -67,6 +69,13 @@ def _nodes_bytes(survey: Survey) -> int:
     if survey.options.lattice_cells is None or satellite is None:
         return 0
     return NODES * 4 * len(survey.card.classes) * satellite.window**2
+
+
+def _averaging_bytes(survey: Survey, batch: int) -> int:
+    """What it takes to average a batch: a sum in float64, and what is added to it in float32."""
+    if survey.options.runs_per_tile == 1:
+        return 0
+    return 12 * batch * len(survey.card.classes) * survey.areas[0].plan.size ** 2
 
 
 def sum_up(
@@ -85,6 +94,8 @@ def sum_up(
         batch=batch,
         recompute=_recompute(survey, tally),
         blend=options.blend,
+        tta=options.tta,
+        runs_per_tile=options.runs_per_tile,
     )
     limit = options.max_memory
     tally.memory = MemoryUse(

@@ -130,6 +130,7 @@ def make_survey(scenes: Sequence[Scene], card: ModelCard, options: InferOptions)
     _check_names([scene.aerial for scene in scenes])
     spec = with_halo(card.aerial, options.halo)
     check_policy(options.missing_satellite, card)
+    _check_tta(options)
     check_step(options.lattice_cells, card)
     mosaics = join(scenes, reach=_reach(scenes, spec, options))
     return Survey(
@@ -209,6 +210,15 @@ def _check_toy(mosaic: Mosaic, card: ModelCard, options: InferOptions) -> None:
                 "not generated; train a model on your data, or pass --toy-ok to see a map without "
                 "meaning"
             )
+
+
+def _check_tta(options: InferOptions) -> None:
+    """Refuse test-time augmentation where the satellite branch does not see the tile's runs."""
+    if options.tta != "none" and options.lattice_cells is not None:
+        raise ConfigError(
+            f"--tta {options.tta} and --satellite-lattice are given; expected one of them: windows "
+            "that serve many tiles are run once, and not mirrored with each; leave one out"
+        )
 
 
 def _check_names(aerials: Sequence[Path]) -> None:

@@ -1,5 +1,6 @@
 """`segx bench`: time bundles, side by side."""
 
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,8 +29,50 @@ RoundsFlag = Annotated[
     ),
 ]
 
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", min=1, help="Threads. Default: the backend's; all with --protocol."),
+]
+
+
+class ProtocolName(str, Enum):
+    """Timing rules of challenges."""
+
+    flair2 = "flair2"
+
+
+ProtocolFlag = Annotated[
+    ProtocolName | None,
+    typer.Option(
+        "--protocol",
+        help="Time as a challenge does; flair2: every patch of --data from reading to the written "
+        "prediction, over the time of U-T&T in PyTorch.",
+    ),
+]
+DataFlag = Annotated[
+    Path | None, typer.Option("--data", help="FLAIR #2 tree, for --protocol.", show_default=False)
+]
+ModelsFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--models",
+        help="Presets (random weights, PyTorch), checkpoints and bundles that --protocol times "
+        "beside the baseline. Default: the presets that the rule's paper times.",
+    ),
+]
+PatchesFlag = Annotated[
+    int | None, typer.Option("--patches", min=1, help="First patches of --data. Default: all.")
+]
+
+_OF_PROTOCOL = ("data", "models", "patches")
+_NOT_OF_PROTOCOL = (
+    *("bundles", "scene", "warmup", "repeats", "batch"),
+    *("cuda", "rebuild", "engines", "trust_engines"),
+)
+
 
 def bench(
+    ctx: typer.Context,
     bundles: list[Path] | None = typer.Argument(
         None, metavar="[BUNDLE]...", help="Default: the newest verified one, else the packaged toy."
     ),
@@ -40,10 +83,14 @@ def bench(
     warmup: int = typer.Option(3, min=0, help="Runs of a tile that are not counted."),
     repeats: int = typer.Option(20, min=1, help="Runs of a tile that are counted."),
     rounds: RoundsFlag = 1,
+    protocol: ProtocolFlag = None,
+    data: DataFlag = None,
+    models: ModelsFlag = None,
+    patches: PatchesFlag = None,
     batch: int = typer.Option(
         1, min=1, help="Tiles per call; above 1 end to end only over a --scene that is named."
     ),
-    threads: int | None = typer.Option(None, min=1, help="Threads. Default: the backend's."),
+    threads: Threads = None,
     cuda: CudaFlag = None,
     rebuild: RebuildFlag = None,
     engines: EnginesFlag = None,
@@ -54,7 +101,10 @@ def bench(
     """Time bundles per part, per tile and end to end; needs no data and no GPU.
 
     Example: segx bench bundles/a.segx bundles/b.segx --json bench.json
+
+    With a rule: segx bench --protocol flair2 --data flair2/ --models lf-dlm,bundles/a.segx
     """
+    _refuse_given(ctx, protocol)
     import tempfile
 
     from runtime.bench import INSIDE, BenchPlan
@@ -73,6 +123,9 @@ def bench(
         trust_engines=trust_engines,
         skip_self_test=skip_self_test,
     )
+    if protocol is not None:
+        _compete(flags, data, models, patches, rounds, json)
+        return
     request = flags.request(batch=batch)
     paths = list(bundles or [])
     if not paths:
@@ -102,6 +155,37 @@ def bench(
         done(json, f"segx inspect {paths[0]}")
     else:
         say(f"next: segx inspect {paths[0]}")
+
+
+def _refuse_given(ctx: typer.Context, protocol: ProtocolName | None) -> None:
+    """Refuse options that say nothing with the rule, or without it."""
+    names = _OF_PROTOCOL if protocol is None else _NOT_OF_PROTOCOL
+    for name in names:
+        source = ctx.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            hint = "BUNDLE" if name == "bundles" else f"--{name.replace('_', '-')}"
+            beside = "without --protocol" if protocol is None else "to --protocol"
+            remedy = "use --models" if name == "bundles" else "leave it out"
+            raise typer.BadParameter(f"says nothing {beside}; {remedy}", param_hint=hint)
+
+
+def _compete(
+    flags: RunFlags,
+    data: Path | None,
+    models: str | None,
+    patches: int | None,
+    rounds: int,
+    json: Path | None,
+) -> None:
+    from ..protocol_flair2 import Rules
+    from ..protocol_tables import compete_and_say
+    from ..protocol_worker import Task
+
+    if data is None:
+        raise typer.BadParameter("name a FLAIR #2 tree", param_hint="--data")
+    rules = Rules(data=data, patches=patches, rounds=rounds, threads=flags.threads)
+    task = Task(backend=flags.backend.value, self_test=not flags.skip_self_test)
+    compete_and_say(models, rules, task, json)
 
 
 def _measure(

@@ -6,6 +6,7 @@ import typer
 
 
 def demo(
+    ctx: typer.Context,
     out: Path = typer.Option(Path("segx-demo"), help="Folder for scene, maps and figures."),
     json: Path | None = typer.Option(None, help="Also write the report to this file."),
 ) -> None:
@@ -33,11 +34,15 @@ def demo(
         scene,
         split="val",
         patches=None,
+        dates=None,
+        shift_satellite=None,
+        drop_band=None,
         csv=None,
         json=out / "eval.json",
     )
     say("4. timing the bundle")
     bench(
+        ctx,
         [TOY],
         scene=scene,
         warmup=1,

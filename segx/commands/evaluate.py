@@ -14,20 +14,23 @@ from ..options import (
     RunFlags,
     SkipSelfTestFlag,
     TrustFlag,
+    TtaFlag,
+    TtaName,
 )
 
 if TYPE_CHECKING:
+    from runtime.augmented import TestTime
     from runtime.evaluate import Evaluation
+    from runtime.manifest import Variant
 
     from ..models import AnyModel
 
 
 def eval_(
     model: Path = typer.Argument(..., help="Checkpoint folder or bundle."),
-    data: Path = typer.Argument(
-        ..., help="FLAIR #2 or LandCover.ai tree, or a scene with labels.tif."
-    ),
+    data: Path = typer.Argument(..., help="A data set of any layout, or a scene with labels.tif."),
     split: str = typer.Option("val", help="Split of a data set."),
+    tta: TtaFlag = TtaName.none,
     backend: BackendFlag = BackendName.auto,
     cuda: CudaFlag = None,
     rebuild: RebuildFlag = None,
@@ -35,6 +38,15 @@ def eval_(
     trust_engines: TrustFlag = False,
     skip_self_test: SkipSelfTestFlag = False,
     patches: int | None = typer.Option(None, min=1, help="Take this many patches at most."),
+    dates: str | None = typer.Option(
+        None, help="Also measure with so many valid months kept, such as 12,6,3,1,0."
+    ),
+    shift_satellite: str | None = typer.Option(
+        None, help="Also measure with Sentinel-2 shifted so many metres east, such as 0,5,10,20."
+    ),
+    drop_band: str | None = typer.Option(
+        None, help="Also measure without each of these bands, such as nir,B08."
+    ),
     csv: Path | None = typer.Option(None, help="Write the confusion matrix to this file."),
     json: Path | None = typer.Option(None, help="Write all scores to this file."),
 ) -> None:
@@ -48,7 +60,9 @@ def eval_(
 
     from ..console import chosen, done, say, write_json
     from ..models import open_any
+    from ..robustness_table import asked_settings, measure_settings, print_settings
 
+    settings = asked_settings(dates, shift_satellite, drop_band)
     flags = RunFlags(
         backend=backend,
         cuda=cuda,
@@ -57,18 +71,27 @@ def eval_(
         trust_engines=trust_engines,
         skip_self_test=skip_self_test,
     )
-    measured = open_any(model, flags)
+    ending: Variant = "classes" if tta == TtaName.none else "probabilities"
+    measured = open_any(model, flags, variant=ending)
     chosen("model", measured.card.name, measured.origin)
+    if tta != TtaName.none:
+        chosen("test-time augmentation", tta.value)
     with closing(measured):
-        results = _measure(measured, data, split, patches)
+        if settings:
+            results = measure_settings(measured, data, split, patches, tta.value, settings)
+        else:
+            results = _measure(measured, data, split, patches, tta.value)
     content = {
         "model": measured.card.name,
         "sha256": measured.card.sha256,
-        "execution": measured.execution(),
+        "execution": {**measured.execution(), "tta": tta.value},
         "results": results,
     }
-    for where, evaluation in results.items():
-        _print(where, evaluation)
+    if settings:
+        print_settings(results, split)
+    else:
+        for where, evaluation in results.items():
+            _print(where, evaluation)
     if csv is not None:
         _write_matrix(csv, next(iter(results.values())))
     if json is not None:
@@ -84,8 +107,9 @@ def eval_(
 
 
 def _measure(
-    measured: "AnyModel", data: Path, split: str, patches: int | None
+    measured: "AnyModel", data: Path, split: str, patches: int | None, tta: "TestTime"
 ) -> "dict[str, Evaluation]":
+    from runtime.augmented import augmented
     from runtime.dataset import open_dataset
     from runtime.evaluate import evaluate
     from runtime.scene import SCENE_LABELS
@@ -93,16 +117,21 @@ def _measure(
     from ..console import progress
 
     if (data / SCENE_LABELS).is_file():
-        return _scene(measured, data)
-    dataset = open_dataset(data)
+        return _scene(measured, data, tta)
+    dataset = open_dataset(data, tile=measured.card.aerial.tile_size)
     with progress("patches") as advance:
         result = evaluate(
-            measured.model, measured.card, dataset, split, limit=patches, on_patch=advance
+            augmented(measured.model, tta),
+            measured.card,
+            dataset,
+            split,
+            limit=patches,
+            on_patch=advance,
         )
     return {split: result}
 
 
-def _scene(measured: "AnyModel", scene: Path) -> "dict[str, Evaluation]":
+def _scene(measured: "AnyModel", scene: Path, tta: "TestTime") -> "dict[str, Evaluation]":
     import tempfile
 
     from runtime.evaluate import evaluate_map
@@ -116,7 +145,7 @@ def _scene(measured: "AnyModel", scene: Path) -> "dict[str, Evaluation]":
     card = measured.card
     scenes = find_scenes(scene, None, needs_satellite=card.satellite is not None)
     with tempfile.TemporaryDirectory(prefix="segx-eval-") as out, progress("tiles") as advance:
-        survey = make_survey(scenes, card, InferOptions(allow_toy=True))
+        survey = make_survey(scenes, card, InferOptions(allow_toy=True, tta=tta))
         report = map_survey(
             survey, measured.model, Path(out), tally=measured.tally(), on_tile=advance
         )

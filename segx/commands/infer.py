@@ -15,6 +15,8 @@ from ..options import (
     RunFlags,
     SkipSelfTestFlag,
     TrustFlag,
+    TtaFlag,
+    TtaName,
 )
 
 if TYPE_CHECKING:
@@ -93,6 +95,7 @@ def infer(
         bool,
         typer.Option("--blend", help="Blend overlapping tiles (Hann) instead of cropping them."),
     ] = False,
+    tta: TtaFlag = TtaName.none,
     halo: Annotated[
         int | None,
         typer.Option(min=0, help="Context around a tile's interior, px. Default: the model's."),
@@ -156,6 +159,7 @@ def infer(
         resample=resample,
         missing_satellite=missing_satellite.value,
         lattice_cells=satellite_lattice,
+        tta=tta.value,
         max_memory=None if max_memory is None else parse_size(max_memory),
         restart=restart,
         allow_toy=toy_ok,
@@ -211,6 +215,8 @@ def _map(
     _print_halo(options.halo, bundle.card.aerial.halo)
     opened = open_and_say(bundle, request)
     _print_input(scenes, len(survey.areas))
+    if options.tta != "none":
+        chosen("test-time augmentation", options.tta, f"{options.runs_per_tile} runs per tile")
     with closing(opened.model):
         if dry_run:
             _forecast(survey, bundle, opened, json)

@@ -29,7 +29,7 @@ PERCENT = 100.0
 
 def train(
     data: Path | None = typer.Argument(
-        None, help="FLAIR #2 tree; without one, synthetic data are made and used."
+        None, help="A data set of any layout; without one, synthetic data are made and used."
     ),
     config: str | None = typer.Option(
         None, help=f"Preset, or path of a TOML file.  [default: {DEFAULT_CONFIG}]"
@@ -39,6 +39,9 @@ def train(
         None, min=0, help="Steps of each branch in place of the config's; 0 trains nothing."
     ),
     seed: int | None = typer.Option(None, min=0, help="Seed in place of the config's."),
+    init: Path | None = typer.Option(
+        None, help="Begin with the weights of this checkpoint, of the same architecture."
+    ),
     devices: int = typer.Option(1, min=1, help="GPUs, or processes on a CPU, that share a batch."),
     strategy: Literal["auto", "ddp"] = typer.Option("auto", help="How several devices are used."),
     resume: Path | None = typer.Option(None, help="Go on with the run in this folder."),
@@ -56,12 +59,19 @@ def train(
     from trainkit.train import train as run_training
 
     from .. import __version__
-    from ..console import done, write_json
+    from ..console import chosen, done, write_json
 
+    if resume is not None and init is not None:
+        raise typer.BadParameter("--init cannot be changed by --resume; leave it out")
+    if init is not None and steps == 0:
+        raise typer.BadParameter("--init and --steps 0 would train nothing; leave one out")
     settings, source, folder, length = _setting(data, config, out, steps, seed, resume)
+    if init is not None:
+        chosen("init", init, "weights only; optimizer and schedule begin anew")
     options = TrainOptions(
         segx_version=__version__,
         steps=length,
+        init=init,
         devices=devices,
         strategy=strategy,
         resume=resume is not None,

@@ -17,7 +17,10 @@ Needs numpy and rasterio only.
 
 from .classes import DETAIL_PAIRS, SEASON_PAIRS
 from .flair2 import write_flair2
+from .flair_hub import write_flair_hub
+from .folder import write_folder
 from .landcover_ai import write_landcover_ai
+from .potsdam import write_potsdam
 from .scene import write_scene
 from .summary import Summary, summarise
 
@@ -27,6 +30,9 @@ __all__ = [
     "Summary",
     "summarise",
     "write_flair2",
+    "write_flair_hub",
+    "write_folder",
     "write_landcover_ai",
+    "write_potsdam",
     "write_scene",
 ]

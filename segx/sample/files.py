@@ -22,8 +22,6 @@ AERIAL_BANDS = ("red", "green", "blue", "nir", "elevation")
 _FORMAT = {
     "driver": "GTiff",
     "tiled": True,
-    "blockxsize": 256,
-    "blockysize": 256,
     "compress": "deflate",
     "predictor": 2,
     "zlevel": 4,
@@ -82,7 +80,7 @@ def _check_empty(out: Path) -> None:
 
 def write_raster(
     path: Path,
-    image: NDArray[np.uint8] | NDArray[np.uint16],
+    image: NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32],
     transform: Affine,
     *,
     bands: tuple[str, ...] = (),
@@ -102,8 +100,12 @@ def write_raster(
     count, rows, cols = image.shape
     size = {"count": count, "height": rows, "width": cols, "dtype": image.dtype}
     place = {"crs": crs, "transform": transform, "nodata": nodata}
+    # A block of 256 px around a few pixels and hundreds of bands takes seconds to compress.
+    side = 256 if max(rows, cols) > 16 else 16
+    blocks = {"blockxsize": side, "blockysize": side}
     interleave = "pixel" if count > 1 else "band"
-    with rasterio.open(path, "w", **size, **place, **_FORMAT, interleave=interleave) as target:
+    profile = {**size, **place, **blocks, **_FORMAT, "interleave": interleave}
+    with rasterio.open(path, "w", **profile) as target:
         target.write(image)
         target.update_tags(**{SAMPLE_TAG: __version__})
         for index, name in enumerate(bands, start=1):

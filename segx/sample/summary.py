@@ -6,9 +6,20 @@ from pathlib import Path
 import numpy as np
 import rasterio
 
+from runtime.dataset import open_dataset
+from runtime.flair_hub import FlairHub
+from runtime.flair_hub_layout import LABELS as HUB_LABELS
+from runtime.flair_hub_layout import SERIES
+from runtime.folder_dataset import FolderDataset
+from runtime.folder_images import is_folder_dataset
 from runtime.landcover_ai import CLASSES, LISTS, MASKS
+from runtime.metrics import IGNORE_INDEX
+from runtime.potsdam import Potsdam
+from runtime.potsdam_files import is_potsdam
 
 from .classes import COVERS, Cover
+from .flair_hub import COSIA_OF
+from .spectra import BANDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +34,17 @@ class Summary:
 
 def summarise(out: Path) -> Summary:
     """Count images, Sentinel-2 dates and classes of a sample of any layout."""
+    dataset = open_dataset(out) if is_potsdam(out) or is_folder_dataset(out) else None
+    if isinstance(dataset, Potsdam | FolderDataset):
+        return _in_tiles(dataset)
     names = {cover.value: cover.name.lower().replace("_", " ") for cover in Cover}
     if (out / MASKS).is_dir():
         labels = sorted((out / MASKS).glob("*.tif"))
         names = {value: item.name for value, item in enumerate(CLASSES)}
         contents = _landcover_ai(out, len(labels))
+    elif labels := sorted(out.glob(f"*_{HUB_LABELS}/*/*.tif")):
+        names = {int(COSIA_OF[cover]): cover.name.lower().replace("_", " ") for cover in Cover}
+        contents = _flair_hub(out, len(labels))
     elif labels := sorted(out.glob("flair_labels_train/*/*/msk/MSK_*.tif")):
         contents = _flair2(out, len(labels))
     else:
@@ -40,6 +57,26 @@ def summarise(out: Path) -> Summary:
     shares = count / count.sum()
     found = tuple((name, float(shares[value])) for value, name in names.items() if count[value])
     return Summary(contents=contents, shares=found)
+
+
+def _in_tiles(dataset: Potsdam | FolderDataset) -> Summary:
+    """Sum up images that are cut into tiles when they are read."""
+    groups = dataset.groups()
+    count = np.zeros(IGNORE_INDEX + 1, dtype=np.int64)
+    for patch_id in groups:
+        labels = dataset.labels(patch_id)
+        if labels is not None:
+            count += np.bincount(labels.ravel(), minlength=len(count))
+    shares = count / count[:IGNORE_INDEX].sum()
+    named = ", ".join(f"{split} {len(ids)}" for split, ids in dataset.splits.items())
+    return Summary(
+        contents=f"{len(set(groups.values()))} images with {len(groups)} tiles of 512 px ({named})",
+        shares=tuple(
+            (item.name, float(shares[index]))
+            for index, item in enumerate(dataset.classes)
+            if count[index]
+        ),
+    )
 
 
 def _landcover_ai(out: Path, images: int) -> str:
@@ -58,6 +95,18 @@ def _flair2(out: Path, patches: int) -> str:
     return (
         f"{patches} patches of 512 px in {len(series)} areas, "
         f"{min(days)} to {max(days)} Sentinel-2 dates each"
+    )
+
+
+def _flair_hub(out: Path, patches: int) -> str:
+    splits = FlairHub(out).splits
+    named = ", ".join(f"{split} {len(ids)}" for split, ids in splits.items())
+    days = set()
+    for path in out.glob(f"*_{SERIES}/*/*.tif"):
+        with rasterio.open(path) as source:
+            days.add(source.count // len(BANDS))
+    return (
+        f"{patches} patches of 512 px ({named}), {min(days)} to {max(days)} Sentinel-2 dates each"
     )
 
 

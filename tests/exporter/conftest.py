@@ -19,7 +19,7 @@ from runtime.errors import DataError
 from runtime.flair import CLASSES
 from runtime.sample import AERIAL_BANDS, Sample
 from runtime.satellite import DatePolicy, SatelliteInput, SatelliteSpec
-from trainkit.architectures import SatelliteBranchConfig, UNetFormerConfig
+from trainkit.architectures import AerialConfig, SatelliteBranchConfig, UNetFormerConfig
 from trainkit.checkpoint import Checkpoint, Origin, read_info, save_checkpoint
 from trainkit.config import InputConfig, TrainConfig
 from trainkit.models import LandCoverModel, build
@@ -151,6 +151,19 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     """A dual-input checkpoint that claims to be trained; do not change its model."""
     config = TrainConfig(name="duo", aerial=(AERIAL,), satellite=SATELLITE, **SMALL)
     return write_checkpoint(tmp_path_factory.mktemp("runs") / "duo", config)
+
+
+@pytest.fixture(scope="session")
+def checkpoint_of(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., Checkpoint]:
+    """Function that writes a checkpoint of aerial branches: `checkpoint_of(name, *branches)`."""
+
+    def give(name: str, *aerial: AerialConfig) -> Checkpoint:
+        config = TrainConfig(name=name, aerial=aerial, **SMALL)
+        return write_checkpoint(tmp_path_factory.mktemp("runs") / name, config)
+
+    return give
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from exporter.describe import is_single_branch, licences
+from exporter.describe import licences
 from runtime import flair, landcover_ai
-from trainkit.checkpoint import Checkpoint
+from trainkit.checkpoint import Checkpoint, is_single_branch
 
 
 @pytest.fixture
@@ -66,4 +66,4 @@ def test_only_a_sum_that_leaves_the_aerial_winner_is_a_single_branch(
 ) -> None:
     branches, weights, expected = SINGLE_BRANCH[case]
     info = replace(mini.info, branches=branches, fusion_weights=weights)
-    assert is_single_branch(info) == expected
+    assert is_single_branch(info, mini.config) == expected

@@ -150,7 +150,7 @@ def test_weights_that_are_nan_are_an_error_that_names_the_part(
 ) -> None:
     model = type(mini.model)(mini.config)
     with torch.no_grad():
-        next(model.branches["aerial"].parameters()).fill_(float("nan"))
+        next(model.unit("aerial").parameters()).fill_(float("nan"))
     broken = replace(mini, model=model.eval())
     with pytest.raises(ParityError, match="part 'aerial' gives NaN or infinity"):
         export(broken, tmp_path / "a.segx", OPTIONS)

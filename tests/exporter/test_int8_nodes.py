@@ -62,6 +62,25 @@ def test_every_layer_that_gives_a_result_without_another_is_a_last_one() -> None
     assert found == {"stem": FIRST, "one": LAST, "other": LAST, "aside": LAST}
 
 
+def test_a_map_that_further_layers_read_is_no_end() -> None:
+    # Maps at several strides, with shortcuts round each pair of layers, as of a ResNet.
+    found = kept(
+        "(float[N,5,8,8] x) => (float[N,4,8,8] fine, float[N,4,8,8] coarse)",
+        """
+        [stem] a = Conv (x, w)
+        [one] b = Conv (a, w)
+        [two] c = Conv (b, w)
+        [sum] d = Add (c, a)
+        [relu] fine = Relu (d)
+        [three] e = Conv (fine, w)
+        [four] f = Conv (e, w)
+        [last_sum] g = Add (f, fine)
+        [last_relu] coarse = Relu (g)
+        """,
+    )
+    assert found == {"stem": FIRST, "four": LAST}
+
+
 def test_dates_and_masks_are_no_image() -> None:
     found = kept(
         "(float[N,12,10,4,4] satellite, float[N,12] days) => (float[N,4,4,4] y)",

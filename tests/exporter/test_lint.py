@@ -122,11 +122,27 @@ FAULTS: dict[str, tuple[onnx.ModelProto, str]] = {
     ),
     "a cubic resize": (make(RESIZE.format(attributes='mode = "cubic"')), "resize"),
     "a nearest resize": (make(RESIZE.format(attributes='mode = "nearest"')), "resize"),
+    "a nearest resize that rounds otherwise": (
+        make(
+            RESIZE.format(
+                attributes='mode = "nearest", coordinate_transformation_mode = "asymmetric", '
+                'nearest_mode = "ceil"'
+            )
+        ),
+        "resize",
+    ),
     "a smoothed resize": (
         make(RESIZE.format(attributes='mode = "linear", antialias = 1')),
         "resize",
     ),
 }
+
+
+def test_pixels_may_be_repeated() -> None:
+    attributes = (
+        'mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor"'
+    )
+    assert rules(make(RESIZE.format(attributes=attributes))) == []
 
 
 @pytest.mark.parametrize("fault", FAULTS)

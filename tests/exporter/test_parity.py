@@ -35,7 +35,7 @@ def logits(seed: int = 0) -> NDArray[np.float32]:
 
 
 def test_a_result_agrees_with_itself() -> None:
-    found = agree({"z": logits()}, {"z": logits()})
+    found = agree({"z_logits": logits()}, {"z_logits": logits()})
     assert (found.max_abs, found.mean_abs, found.argmax) == (0.0, 0.0, 1.0)
     assert found.cosine == pytest.approx(1.0)
     assert found.scale == np.abs(logits()).max()
@@ -47,9 +47,16 @@ def test_the_numbers_are_those_of_the_difference() -> None:
     reference[0, 0] = 2.0
     candidate = reference.copy()
     candidate[0, 1, 0, 3] = 4.0
-    found = agree({"z": reference}, {"z": candidate})
+    found = agree({"z_logits": reference}, {"z_logits": candidate})
     assert (found.max_abs, found.mean_abs, found.argmax, found.scale) == (4.0, 0.5, 0.75, 2.0)
     assert found.cosine == pytest.approx(16 / (4 * np.sqrt(32)))
+
+
+def test_features_have_no_winning_class() -> None:
+    reference, candidate = logits(), logits()[:, ::-1]
+    found = agree({"aerial_high": reference}, {"aerial_high": candidate})
+    assert found.argmax is None
+    assert not any("same class" in miss for miss in misses(found, FP32))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +72,7 @@ def test_the_numbers_are_those_of_the_difference() -> None:
 def test_each_kind_of_difference_is_missed(
     change: Callable[[NDArray[Any]], NDArray[Any]], missed: str
 ) -> None:
-    found = misses(agree({"z": logits()}, {"z": change(logits())}), FP32)
+    found = misses(agree({"z_logits": logits()}, {"z_logits": change(logits())}), FP32)
     assert any(text.startswith(missed) for text in found)
     assert all("allowed" in text for text in found)
 
@@ -91,7 +98,7 @@ def test_confidence_may_be_rounded_to_the_next_step_and_no_further() -> None:
 
 
 def test_zeros_agree_with_zeros() -> None:
-    zeros = {"z": np.zeros((1, 2, 3, 3), dtype=np.float32)}
+    zeros = {"z_logits": np.zeros((1, 2, 3, 3), dtype=np.float32)}
     assert misses(agree(zeros, zeros), FP32) == ()
 
 

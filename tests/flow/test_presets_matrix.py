@@ -1,9 +1,12 @@
-"""Every full-size preset, with random weights, in every precision: parity, and a scene mapped."""
+"""Every preset, with random weights, in every precision: parity, and a scene mapped."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import rasterio
+from affine import Affine
 
 from exporter.merge import merge
 from runtime.backends import CpuBackend
@@ -11,7 +14,8 @@ from runtime.bundle import Bundle
 from runtime.ladder import RunRequest, open_best
 from runtime.manifest import Precision
 from runtime.pipeline import infer
-from runtime.scene import find_scenes
+from runtime.sample import AERIAL_BANDS
+from runtime.scene import SCENE_AERIAL, find_scenes
 from runtime.stream.options import InferOptions
 from runtime.tally import Tally
 from segx.sample import write_scene
@@ -37,7 +41,7 @@ def test_a_preset_becomes_bundles_that_map_a_scene(
     assert not bundles["fp32"].manifest.verified  # random weights, no data
     for precision, bundle in bundles.items():
         assert precision == "fp32" or bundle.size_mib < bundles["fp32"].size_mib
-        map_scene(bundle, work)
+        map_scene(bundle, scene_for(bundle, work), work)
 
 
 @pytest.mark.matrix
@@ -47,20 +51,35 @@ def test_the_parts_of_a_preset_are_merged(
 ) -> None:
     for bundle in preset_bundles(preset).values():
         out = work / f"{bundle.manifest.name}-merged.segx"
-        map_scene(merge(bundle, out, segx_version="0.1.0").bundle, work)
+        merged = merge(bundle, out, segx_version="0.1.0").bundle
+        map_scene(merged, scene_for(merged, work), work)
 
 
-def map_scene(bundle: Bundle, work: Path) -> None:
+def scene_for(bundle: Bundle, work: Path) -> Path:
+    """Give the scene, as if it had been photographed at the resolution of the bundle."""
+    resolution = bundle.card.aerial.resolution_m
+    out = work / f"scene-{resolution}"
+    if not out.is_dir():
+        shutil.copytree(work / "scene", out)
+        with rasterio.open(out / SCENE_AERIAL, "r+") as aerial:
+            left, top = aerial.bounds.left, aerial.bounds.top
+            aerial.transform = Affine(resolution, 0.0, left, 0.0, -resolution, top)
+    return out
+
+
+def map_scene(bundle: Bundle, scene: Path, work: Path) -> None:
+    numbers = (AERIAL_BANDS.index(band) + 1 for band in bundle.card.aerial.bands)
+    bands = ",".join(map(str, numbers))
     backends: tuple[CpuBackend, ...] = ("openvino", "onnxruntime")
     for name in backends:
         opened = open_best(bundle, RunRequest(backend=name))  # with its self-test
         report = infer(
-            find_scenes(work / "scene", None, needs_satellite=bundle.card.satellite is not None),
+            find_scenes(scene, None, needs_satellite=bundle.card.satellite is not None),
             bundle.card,
             opened.model,
             work / f"{bundle.manifest.name}-{name}",
             tally=Tally(opened.choice),
-            options=InferOptions(),
+            options=InferOptions(bands=bands),
         )
         opened.model.close()
-        assert report.tiles == 4
+        assert report.pixels == 600 * 500

@@ -64,7 +64,8 @@ def series_of(zone: str) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
 def folders(packaging: Packaging, split: str, domain: str, zone: str) -> dict[str, Path]:
     """Folders of an area's images, labels and series, as the published archives unpack."""
     if packaging == "newer":
-        base = Path("data", {"train": "train-val", "test": "flair#2-test"}[split], domain)
+        parts = {"train": "train-val", "test": "flair#2-test", "test-1": "flair#1-test"}
+        base = Path("data", parts[split], domain)
         words = {"aerial": "aerial", "labels": "labels", "sen": "sentinel"}
         return {kind: base / word / zone for kind, word in words.items()}
     prefix = {"challenge": "flair_2_" if split == "test" else "flair_"}.get(packaging)

@@ -108,6 +108,33 @@ def test_training_and_test_folders_live_side_by_side(add_area: AddArea, packagin
     assert tree.groups()["IMG_000003"] == "D085_2019/Z10_AU"
 
 
+def test_the_first_challenges_test_patches_are_a_split_of_their_own(add_area: AddArea) -> None:
+    """They have no series, and only a model that takes one misses it."""
+    for number, domain in ((1, "D006_2020"), (2, "D004_2021")):
+        add_area({f"IMG_00000{number}": [20, 20]}, packaging="newer", domain=domain)
+    add_area({"IMG_000003": [20, 20]}, packaging="newer", split="test", domain="D022_2021")
+    root = add_area(
+        {"IMG_000004": [20, 20]},
+        packaging="newer",
+        split="test-1",
+        domain="D012_2019",
+        satellite=False,
+    )
+    tree = FlairTree(root)
+    assert tree.splits == {
+        "train": ("IMG_000001",),
+        "val": ("IMG_000002",),
+        "test": ("IMG_000003",),
+        "test-1": ("IMG_000004",),
+    }
+    sample = tree.read("IMG_000004", None)
+    assert sample.labels is not None
+    with pytest.raises(SatelliteError, match="IMG_000004 of D012_2019/Z10_AU has no Sentinel-2"):
+        tree.read("IMG_000004", SPEC)
+    (root / "splits.json").write_text('{"mine": ["IMG_000004"]}')
+    assert FlairTree(root).splits == {"mine": ("IMG_000004",)}
+
+
 @pytest.mark.parametrize("layout", ["flat", "sen"])
 def test_the_newer_packaging_may_hold_its_series_elsewhere_below_sentinel(
     add_area: AddArea, layout: str

@@ -11,11 +11,12 @@ import rasterio.warp
 from affine import Affine
 from numpy.typing import NDArray
 
-import runtime.landcover_ai
+import runtime.series_folder
 from runtime.errors import BandError, DataError, SatelliteError
 from runtime.geoseries import open_series
-from runtime.landcover_ai import CLASSES, MOST_SERIES, LandCoverAi
+from runtime.landcover_ai import CLASSES, LandCoverAi
 from runtime.satellite import SatelliteSpec
+from runtime.series_folder import MOST_SERIES
 
 Write = Callable[..., Path]
 
@@ -298,7 +299,7 @@ def test_few_series_are_kept_and_each_is_opened_once_while_it_is(
         opened.append(folder.name)
         return open_series(folder)
 
-    monkeypatch.setattr(runtime.landcover_ai, "open_series", counting)
+    monkeypatch.setattr(runtime.series_folder, "open_series", counting)
     dataset = LandCoverAi(tree)
     for name in [*sheets, sheets[1], sheets[0]]:
         for number in (0, 1):

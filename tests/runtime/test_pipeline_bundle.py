@@ -205,6 +205,8 @@ KEYS = {
         "batch",
         "recompute",
         "blend",
+        "tta",
+        "runs_per_tile",
     },
     "resumed": None,
     "tiles_skipped": None,

@@ -127,6 +127,25 @@ def test_a_file_without_crs_is_refused_with_the_command_that_mends_it(tmp_path: 
         describe(path)
 
 
+@pytest.mark.parametrize("placed", [True, False])
+def test_a_geotransform_is_assumed_only_where_the_file_has_none(
+    placed: bool, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.tif", transform=TRANSFORM if placed else None)
+    assumed = Affine(0.5, 0.0, 3.0, 0.0, -0.5, 4.0)
+    info = describe(path, assume_transform=assumed)
+    assert info.placed is placed
+    assert info.grid.transform == (TRANSFORM if placed else assumed)
+
+
+@pytest.mark.parametrize(("crs", "named"), [("EPSG:32631", True), (LOCAL, False), (None, False)])
+def test_whether_the_file_names_its_crs_is_told(
+    crs: str | None, named: bool, tmp_path: Path
+) -> None:
+    info = describe(write(tmp_path / "a.tif", crs=crs), assume_crs="EPSG:2154")
+    assert info.names_crs is named
+
+
 def test_a_file_without_geotransform_is_refused(tmp_path: Path) -> None:
     with pytest.raises(GridError, match=r"a.tif has no geotransform; expected a georeferenced"):
         describe(write(tmp_path / "a.tif", transform=None))

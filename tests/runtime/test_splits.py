@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import DataError
-from runtime.splits import AREA_VAL_SHARE, TEST_DOMAINS, VAL_DOMAINS, assign
+from runtime.splits import (
+    AREA_VAL_SHARE,
+    DRAWN_SHARE,
+    TEST_DOMAINS,
+    VAL_DOMAINS,
+    assign,
+    draw_areas,
+)
 
 
 @dataclass(frozen=True)
@@ -112,6 +119,15 @@ def test_a_file_may_leave_patches_and_splits_out(tmp_path: Path) -> None:
     assert assign(tmp_path, FEW + test) == {"train": (A,), "val": ()}
 
 
+def test_an_area_in_the_file_means_all_of_its_patches(tmp_path: Path) -> None:
+    first, second = FEW[0].area, FEW[-1].area
+    write(tmp_path, {"train": [first], "val": [E]})
+    assert assign(tmp_path, FEW) == {"train": (A, B, C), "val": (E,)}
+    write(tmp_path, {"train": [first, second], "val": [E]})
+    with pytest.raises(DataError, match=rf"lists {E} in 'train' and in 'val'; expected one split"):
+        assign(tmp_path, FEW)
+
+
 def test_an_unknown_id_is_named(tmp_path: Path) -> None:
     write(tmp_path, {"val": [A, "IMG_9"]})
     with pytest.raises(DataError, match=r"splits.json lists IMG_9 in 'val', which is not there"):
@@ -135,3 +151,24 @@ def test_a_file_that_is_no_json_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "splits.json").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(DataError, match=r"splits.json cannot be read as JSON"):
         assign(tmp_path, FEW)
+
+
+@given(st.integers(3, 60), st.integers(0, 9))
+def test_areas_are_drawn_whole_and_alike_every_time(count: int, seed: int) -> None:
+    areas = [f"sheet-{number}" for number in range(count)]
+    found = draw_areas(areas, seed=seed)
+    assert sorted(name for names in found.values() for name in names) == sorted(areas)
+    expected = max(1, round(DRAWN_SHARE * count))
+    assert len(found["val"]) == len(found["test"]) == expected
+    assert found["train"]
+    assert draw_areas(areas[::-1], seed=seed) == found
+
+
+def test_another_seed_draws_others() -> None:
+    areas = [f"sheet-{number}" for number in range(41)]
+    assert draw_areas(areas, seed=1) != draw_areas(areas, seed=2)
+
+
+def test_two_areas_are_too_few_to_draw_from() -> None:
+    with pytest.raises(DataError, match=r"there are 2 areas to share out; expected 3 or more"):
+        draw_areas(["a", "b"])

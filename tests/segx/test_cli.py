@@ -100,3 +100,13 @@ def test_the_help_of_every_command_shows_an_example(name: str) -> None:
     result = CliRunner().invoke(cli.app, [name, "--help"])
     assert result.exit_code == 0
     assert f"Example: segx {name}" in result.output
+
+
+@pytest.mark.parametrize(
+    ("group", "name"),
+    [(group, item.name) for group, app in cli.GROUPS for item in app.registered_commands],
+)
+def test_the_help_of_every_command_of_a_group_shows_an_example(group: str, name: str) -> None:
+    result = CliRunner().invoke(cli.app, [group, name, "--help"])
+    assert result.exit_code == 0
+    assert f"Example: segx {group} {name}" in result.output

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 
 Write = Callable[..., Path]
 Run = Callable[..., Any]
@@ -59,6 +60,24 @@ def test_how_it_was_run_is_part_of_the_scores(
     assert "self-test: skipped (asked for)" in result.out
     skipped = json.loads((tmp_path / "s.json").read_text())["execution"]["self_test"]
     assert skipped["skipped"] is True
+
+
+def test_mirrored_tiles_are_measured_when_asked_for(
+    segx: Run, tiny_scene: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    found = {}
+    for kind in ("none", "flips"):
+        result = segx("eval", tiny_bundle, tiny_scene, "--tta", kind, "--json", f"{kind}.json")
+        assert result.code == 0, result.err
+        assert ("test-time augmentation: flips" in result.out) == (kind == "flips")
+        found[kind] = json.loads((tmp_path / f"{kind}.json").read_text())
+        assert found[kind]["execution"]["tta"] == kind
+    segx("infer", tiny_scene, "--bundle", tiny_bundle, "--tta", "flips")
+    with rasterio.open(tmp_path / "maps" / "aerial_landcover.tif") as dataset:
+        predicted = dataset.read(1)
+    matrix = np.array(found["flips"]["results"]["scene"]["matrix"])
+    np.testing.assert_array_equal(matrix.sum(axis=0), np.bincount(predicted.ravel(), minlength=13))
+    assert not np.array_equal(matrix, found["none"]["results"]["scene"]["matrix"])
 
 
 @pytest.mark.parametrize("option", [("--backend", "openvino"), ("--skip-self-test",)], ids=str)

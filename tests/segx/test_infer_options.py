@@ -171,6 +171,43 @@ def test_the_satellite_part_runs_once_for_many_tiles(infer: Run, tmp_path: Path)
     assert 0 <= once["lattice_agreement"] <= 1
 
 
+@pytest.mark.parametrize(("kind", "runs"), [("flips", 4), ("dihedral", 8)])
+def test_tiles_are_run_mirrored_when_asked_for(
+    kind: str, runs: int, infer: Run, tmp_path: Path
+) -> None:
+    assert infer("--out", "own").code == 0
+    result = infer("--tta", kind, "--batch", "2", "--confidence")
+    assert result.code == 0, result.err
+    assert f"test-time augmentation: {kind} ({runs} runs per tile)" in result.out
+    report = json.loads((tmp_path / "maps" / "report.json").read_text())
+    assert (report["plan"]["tta"], report["plan"]["runs_per_tile"]) == (kind, runs)
+    assert report["satellite"]["encoder_runs"] == runs * report["tiles"]
+    with rasterio.open(tmp_path / "maps" / "aerial_landcover.tif") as dataset:
+        assert dataset.tags()["SEGX_TTA"] == f"{kind}, {runs} runs per tile"
+    own, found = maps(tmp_path / "own")["landcover"], maps(tmp_path / "maps")["landcover"]
+    assert own.shape == found.shape
+    assert not np.array_equal(own, found)
+    assert (found < 13).all()
+
+
+def test_mirrored_tiles_cost_what_the_forecast_says(infer: Run, tmp_path: Path) -> None:
+    for name in ("none", "dihedral"):
+        assert infer("--dry-run", "--tta", name, "--json", f"{name}.json").code == 0
+    none, all_of_them = (
+        json.loads((tmp_path / f"{name}.json").read_text()) for name in ("none", "dihedral")
+    )
+    assert all_of_them["recompute"] == pytest.approx(8 * none["recompute"])
+    assert all_of_them["tile_s"] > none["tile_s"]
+
+
+def test_mirrored_tiles_go_with_no_lattice_of_windows(infer: Run, tmp_path: Path) -> None:
+    result = infer("--tta", "flips", "--satellite-lattice", "0")
+    assert result.code == 1
+    (line,) = result.complaints
+    assert line.startswith("segx: --tta flips and --satellite-lattice are given; expected one of ")
+    assert not (tmp_path / "maps").exists()
+
+
 def test_a_halo_below_the_models_is_warned_of(infer: Run, tmp_path: Path) -> None:
     result = infer("--halo", "0")
     assert result.code == 0

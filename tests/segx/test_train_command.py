@@ -156,12 +156,34 @@ def test_ctrl_c_says_how_to_go_on_and_going_on_finishes(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["data"], ["--steps", "3"], ["--seed", "1"], ["--out", "x"], ["--config", "y"]]
+    "arguments",
+    [
+        ["data"],
+        ["--steps", "3"],
+        ["--seed", "1"],
+        ["--out", "x"],
+        ["--config", "y"],
+        ["--init", "z"],
+    ],
 )
 def test_what_a_run_was_started_with_cannot_be_changed(arguments: list[str]) -> None:
     result = call("--resume", "run", *arguments)
     assert result.exit_code == 2
     assert "cannot be changed by --resume" in result.output
+
+
+def test_a_run_begins_with_another_run_s_weights(
+    flair2: Path, config: Path, tmp_path: Path
+) -> None:
+    config.write_text(TINY.partition("[satellite]")[0] + "[training.aerial]\ncrop_px = 256\n")
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert call(flair2, "--config", config, "--steps", 0, "--out", first).exit_code == 0
+    call(flair2, "--config", config, "--steps", 1, "--init", first, "--out", second)
+    result = call(flair2, "--config", config, "--init", second, "--steps", 0, "--out", "never")
+    assert result.exit_code == 2
+    assert "--init and --steps 0" in result.output
+    begun = json.loads((second / "checkpoint.json").read_text())["provenance"]["init"]
+    assert begun["checkpoint"] == str(first.resolve())
 
 
 def test_a_killed_process_is_resumed_to_the_same_number_of_steps(

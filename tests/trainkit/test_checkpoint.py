@@ -11,7 +11,7 @@ import torch
 from runtime.errors import CheckpointError, FeedError
 from runtime.flair import CLASSES
 from runtime.satellite import SatelliteSpec
-from trainkit.architectures import IMAGENET_HUB
+from trainkit.architectures import IMAGENET_HUB, UNetFormerConfig
 from trainkit.checkpoint import (
     CHECKPOINT_NAME,
     CONFIG_NAME,
@@ -22,7 +22,7 @@ from trainkit.checkpoint import (
     save_checkpoint,
 )
 from trainkit.config import TrainConfig
-from trainkit.models import LandCoverModel, build
+from trainkit.models import LandCoverModel, LateFusionModel, build
 from trainkit.torch_model import TorchModel
 
 ORIGIN = Origin(
@@ -52,9 +52,9 @@ Break = Callable[[Path], object]
 
 
 @pytest.fixture(scope="module")
-def model(tiny: TrainConfig) -> LandCoverModel:
+def model(tiny: TrainConfig) -> LateFusionModel:
     torch.manual_seed(0)
-    model = build(tiny)
+    model = LateFusionModel(tiny)
     model.fusion.set_weights(np.linspace(0, 1, 26, dtype=np.float32).reshape(2, 13))
     return model.eval()
 
@@ -83,7 +83,7 @@ def test_a_model_comes_back_as_it_was_saved(
         assert torch.equal(theirs[name], value), name
 
 
-def test_a_checkpoint_says_where_it_comes_from(saved: Path, model: LandCoverModel) -> None:
+def test_a_checkpoint_says_where_it_comes_from(saved: Path, model: LateFusionModel) -> None:
     info = load_checkpoint(saved).info
     assert info.steps == {"aerial": 3, "satellite": 4}
     assert info.toy
@@ -103,8 +103,10 @@ def test_inference_is_told_what_the_model_takes(saved: Path, tiny: TrainConfig) 
 
 
 def test_pretrained_weights_are_not_fetched_again(tiny: TrainConfig, tmp_path: Path) -> None:
-    config = replace(tiny, aerial=(replace(tiny.aerial[0], pretrained=IMAGENET_HUB),))
-    model = build(tiny)
+    (aerial,) = tiny.aerial
+    assert isinstance(aerial, UNetFormerConfig)
+    config = replace(tiny, aerial=(replace(aerial, pretrained=IMAGENET_HUB),))
+    model = LateFusionModel(tiny)
     model.config = config
     checkpoint = load_checkpoint(save_checkpoint(tmp_path, model, ORIGIN))
     assert checkpoint.config == config

@@ -44,7 +44,10 @@ def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
     [
         ("[input]\ntile_sise = 512", "unknown key 'tile_sise'; did you mean 'tile_size'"),
         ("[input]\ntile_size = 400", "tile_size is 400; use a multiple of 256, next 512"),
-        ("[input]\nsatellite_window = 44", "satellite_window is 44; use a multiple of 8, next 48"),
+        (
+            "[satellite]\n[input]\nsatellite_window = 44",
+            "satellite_window is 44; use a multiple of 8, next 48",
+        ),
         ("[input]\naerial_mean = [1.0]", "aerial_mean has 1 values for 5 aerial bands"),
         ("[input]\nresolution_m = 0", "give one above 0"),
         ("[[aerial]]\ndecoder_width = 40", "decoder_width is 40; use a multiple of 16"),

@@ -9,10 +9,12 @@ import torch
 from torch import nn
 
 from runtime.errors import CheckpointError, ConfigError
+from trainkit.architectures import UNetFormerConfig
 from trainkit.batches import Role
-from trainkit.branch import BranchTraining, thin, thinned
+from trainkit.branch import BranchTraining
 from trainkit.config import TrainConfig
 from trainkit.fit import BEST, LAST, FitOptions, choose_precision, fit
+from trainkit.heads import thin, thinned
 from trainkit.models import build
 from trainkit.models.fusion import AerialUpsample, SatelliteUpsample
 from trainkit.optim import MovingAverage, learning_rate, parameter_groups
@@ -74,7 +76,7 @@ def test_a_power_bends_the_decay() -> None:
 def test_each_trained_weight_is_in_one_group_and_vectors_are_not_decayed(
     tiny: TrainConfig,
 ) -> None:
-    branch = build(tiny).branches["aerial"]
+    branch = build(tiny).unit("aerial")
     optim = replace(OPTIM, encoder_lr_factor=0.1, weight_decay=0.5)
     groups = parameter_groups(branch, optim)
     grouped = [weight for group in groups for weight in group["params"]]
@@ -89,8 +91,10 @@ def test_each_trained_weight_is_in_one_group_and_vectors_are_not_decayed(
 
 
 def test_a_frozen_encoder_is_in_no_group(tiny: TrainConfig) -> None:
-    config = replace(tiny, aerial=(replace(tiny.aerial[0], freeze_encoder=True),))
-    branch = build(config).branches["aerial"]
+    (aerial,) = tiny.aerial
+    assert isinstance(aerial, UNetFormerConfig)
+    config = replace(tiny, aerial=(replace(aerial, freeze_encoder=True),))
+    branch = build(config).unit("aerial")
     assert all(group["lr"] == OPTIM.lr for group in parameter_groups(branch, OPTIM))
     count = sum(len(group["params"]) for group in parameter_groups(branch, OPTIM))
     assert count == sum(name.startswith("decoder.") for name, _ in branch.named_parameters())

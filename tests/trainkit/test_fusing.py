@@ -21,7 +21,7 @@ from trainkit.fusing import (
     sweep,
     write_sweep,
 )
-from trainkit.models import build
+from trainkit.models import LateFusionModel
 from trainkit.survey import split_patches
 from trainkit.torch_model import feed_of
 
@@ -110,7 +110,7 @@ def test_logits_are_collected_where_the_model_itself_puts_them(
     dataset: Any, tiny: TrainConfig
 ) -> None:
     torch.manual_seed(0)
-    model = build(tiny)
+    model = LateFusionModel(tiny)
     tune = split_patches(dataset, tiny).tune
     logits = collect(model, tune, CLASSES)
     model.fusion.set_weights(np.array([0.75, 0.25], dtype=np.float32))
@@ -128,7 +128,7 @@ def test_logits_are_collected_where_the_model_itself_puts_them(
 def test_weights_are_chosen_on_the_patches_set_aside_alone(
     dataset: Any, tiny: TrainConfig, wanted: Any
 ) -> None:
-    model = build(tiny).train()
+    model = LateFusionModel(tiny).train()
     sets = split_patches(dataset, tiny)
     choice = choose_weights(wanted, model, sets.tune, CLASSES)
     assert set(dataset.reads) == set(sets.tune.ids)
@@ -140,7 +140,7 @@ def test_weights_are_chosen_on_the_patches_set_aside_alone(
 
 def test_given_weights_are_taken_as_they_are(dataset: Any, tiny: TrainConfig) -> None:
     tune = split_patches(dataset, tiny).tune
-    choice = choose_weights((0.7, 0.3), build(tiny), tune, CLASSES)
+    choice = choose_weights((0.7, 0.3), LateFusionModel(tiny), tune, CLASSES)
     assert (choice.weights == np.array([[0.7], [0.3]], dtype=np.float32)).all()
     assert choice.rows == ()
     assert dataset.reads == []
@@ -154,7 +154,7 @@ def test_without_two_kinds_of_branches_all_count_the_same(
         tiny, aerial=tiny.aerial * aerial, satellite=tiny.satellite if satellite else None
     )
     tune = split_patches(dataset, config).tune
-    choice = choose_weights("auto", build(config), tune, CLASSES)
+    choice = choose_weights("auto", LateFusionModel(config), tune, CLASSES)
     assert (choice.weights == 1.0 / (aerial + satellite)).all()
 
 

@@ -1,20 +1,16 @@
-"""What every model keeps to: sizes, gradients, independence of batch neighbours, export."""
+"""UNetFormer, its encoders and the head of U-TAE: parameters, attention, weights that are given."""
 
 import dataclasses
-import warnings
 from pathlib import Path
 
-import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from runtime.errors import CheckpointError, ConfigError
 from trainkit.architectures import SatelliteBranchConfig, UNetFormerConfig
-from trainkit.config import FusionConfig, InputConfig, TrainConfig, load
-from trainkit.models import AerialBranch, LandCoverModel, Part, SatelliteBranch, build
+from trainkit.config import InputConfig, load
+from trainkit.models import SatelliteBranch
 from trainkit.models.encoder import Encoder, widen_stem
 from trainkit.models.unetformer import (
     FeatureRefinement,
@@ -25,9 +21,8 @@ from trainkit.models.unetformer import (
     WindowAttention,
     class_head,
 )
-from trainkit.recipe import AugmentConfig, OptimConfig, TrainingConfig
 
-TILE, WINDOW, K = 256, 16, 5
+TILE, K = 256, 5
 
 RESNET = UNetFormerConfig(
     encoder="resnet18",
@@ -35,139 +30,15 @@ RESNET = UNetFormerConfig(
     encoder_depths=(1, 1, 1, 1),
     decoder_width=16,
 )
-CONVNEXT = UNetFormerConfig(
-    encoder="convnext_atto",
-    encoder_widths=(8, 12, 16, 24),
-    encoder_depths=(1, 1, 1, 1),
-    decoder_width=16,
-    auxiliary=False,
-)
-SATELLITE = SatelliteBranchConfig(
-    encoder_widths=(8, 8, 16, 16), decoder_widths=(8, 8, 16, 16), n_head=4, d_model=16
-)
-
-
-def _config(
-    aerial: tuple[UNetFormerConfig, ...] = (), satellite: SatelliteBranchConfig | None = None
-) -> TrainConfig:
-    return TrainConfig(
-        name="test",
-        num_classes=K,
-        input=InputConfig(tile_size=TILE, satellite_window=WINDOW),
-        aerial=aerial,
-        satellite=satellite,
-        fusion=FusionConfig(),
-        training=TrainingConfig(aerial=OptimConfig(crop_px=TILE), augment=AugmentConfig()),
-    )
-
-
-CONFIGS = {
-    "dual": _config((RESNET,), SATELLITE),
-    "two aerial": _config((RESNET, CONVNEXT), SATELLITE),
-    "aerial alone": _config((RESNET,)),
-    "satellite alone": _config((), dataclasses.replace(SATELLITE, temporal_norm="masked")),
-}
-
-
-@pytest.fixture(params=CONFIGS, name="model")
-def _model(request: pytest.FixtureRequest) -> LandCoverModel:
-    torch.manual_seed(2)
-    return build(CONFIGS[request.param])
-
-
-def _feed(model: LandCoverModel, batch: int) -> dict[str, Tensor]:
-    feed: dict[str, Tensor] = {}
-    for part in model.parts():
-        if part.role != "fusion":
-            feed |= part.example(batch=batch)
-    return feed
 
 
 def _parameters(module: nn.Module | None) -> int:
     return 0 if module is None else sum(p.numel() for p in module.parameters())
 
 
-@torch.no_grad()
-def test_logits_are_finite_and_cover_the_tile(model: LandCoverModel) -> None:
-    logits = model.eval()(_feed(model, 2))
-    assert logits.shape == (2, K, TILE, TILE)
-    assert logits.dtype == torch.float32
-    assert torch.isfinite(logits).all()
-
-
-@torch.no_grad()
-def test_a_batch_of_two_equals_two_batches_of_one(model: LandCoverModel) -> None:
-    model.eval()
-    feed = _feed(model, 2)
-    both = model(feed)
-    for i in range(2):
-        alone = model({name: tensor[i : i + 1] for name, tensor in feed.items()})
-        torch.testing.assert_close(alone, both[i : i + 1], atol=1e-5, rtol=1e-5)
-
-
-def test_training_reaches_every_parameter(model: LandCoverModel) -> None:
-    feed = _feed(model.train(), 2)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        # Residual branches start at exactly zero, and a gate of one unit may start switched off.
-        for parameter in model.parameters():
-            parameter.add_(torch.rand(parameter.shape, generator=generator), alpha=0.2)
-    found: list[Tensor] = []
-    for name, branch in model.branches.items():
-        if isinstance(branch, AerialBranch):
-            found += [item for item in branch.forward_train(feed["aerial"]) if item is not None]
-        else:
-            found.append(model.branch_logits(name, feed))
-    # A weighted sum: the plain sum of normalised maps has no gradient.
-    sums = [(z * torch.randn(z.shape, generator=generator)).sum() for z in found]
-    torch.autograd.backward(sums)
-    silent = [
-        name
-        for name, parameter in model.named_parameters()
-        if parameter.grad is None or not parameter.grad.abs().sum() > 0
-    ]
-    assert silent == []
-
-
-@torch.no_grad()
-def test_parts_in_order_give_what_the_whole_model_gives(model: LandCoverModel) -> None:
-    feed = _feed(model.eval(), 2)
-    logits = model(feed)
-    values = dict(feed)
-    for part in model.parts():
-        outputs = part.module(*(values[spec.name] for spec in part.inputs))
-        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        for spec, tensor in zip(part.outputs, outputs, strict=True):
-            assert (tensor.dtype, tuple(tensor.shape)) == (spec.dtype, (2, *spec.shape))
-            values[spec.name] = tensor
-    probability = torch.softmax(logits, dim=1)
-    torch.testing.assert_close(values["probabilities"], probability)
-    assert torch.equal(values["classes"], logits.argmax(dim=1).byte())
-    # Computed in another order, a number half way between two steps may go to the other one.
-    away = (values["confidence"].float() - 254 * probability.amax(dim=1)).abs()
-    assert away.max() <= 0.5 + 1e-4
-
-
-def test_parts_are_named_by_their_branch() -> None:
-    parts = build(CONFIGS["two aerial"]).parts()
-    assert [part.name for part in parts] == [
-        "aerial",
-        "aerial_2",
-        "satellite",
-        "fusion",
-        "fusion_probabilities",
-    ]
-    assert [spec.name for spec in parts[1].inputs] == ["aerial"]
-    assert [spec.name for spec in parts[3].inputs] == [
-        "aerial_logits",
-        "aerial_2_logits",
-        "satellite_logits",
-    ]
-
-
 @pytest.mark.parametrize(("side", "valid"), [(200, 256), (257, 512), (520, 768)])
 def test_a_wrong_size_is_refused_with_the_next_valid_one(side: int, valid: int) -> None:
-    branch = build(CONFIGS["aerial alone"]).branches["aerial"]
+    branch = UNetFormer(RESNET, InputConfig(tile_size=TILE), K)
     image = torch.zeros(1, 5, TILE, side, dtype=torch.uint8)
     with pytest.raises(ValueError, match=f"256 x {side} px.*next valid size is {valid}"):
         branch(image)
@@ -182,7 +53,7 @@ def test_an_encoder_of_fixed_size_names_that_size() -> None:
 
 @torch.no_grad()
 def test_images_are_normalised_band_by_band_inside_the_branch() -> None:
-    config = dataclasses.replace(CONFIGS["aerial alone"].input, aerial_mean=(1, 2, 3, 4, 5))
+    config = InputConfig(tile_size=TILE, aerial_mean=(1, 2, 3, 4, 5))
     branch = UNetFormer(RESNET, config, K)
     image = torch.randint(0, 256, (1, 5, TILE, TILE), dtype=torch.uint8)
     mean, std = (torch.tensor(v).view(1, 5, 1, 1) for v in (config.aerial_mean, config.aerial_std))
@@ -220,7 +91,9 @@ def test_decoder_blocks_have_the_parameters_of_the_original_s() -> None:
 
 def test_the_paper_s_aerial_branch_has_its_parameters_with_the_auxiliary_head() -> None:
     config = load("unetformer")
-    random = dataclasses.replace(config.aerial[0], pretrained="")
+    (aerial,) = config.aerial
+    assert isinstance(aerial, UNetFormerConfig)
+    random = dataclasses.replace(aerial, pretrained="")
     with torch.device("meta"):
         branch = UNetFormer(random, config.input, config.num_classes)
     assert _parameters(branch.encoder) == 30_274_056
@@ -297,45 +170,3 @@ def test_missing_weights_and_unknown_encoders_are_named(tmp_path: Path) -> None:
         Encoder(UNetFormerConfig(encoder="regnety_002", encoder_widths=(1, 2, 3, 4)), 5, TILE)
     with pytest.raises(ConfigError, match="expected also"):
         Encoder(UNetFormerConfig(encoder="test_vit"), 5, TILE)
-
-
-def _export(part: Part, path: Path) -> onnx.ModelProto:
-    arguments = tuple(part.example().values())
-    batch = tuple({0: torch.export.Dim("batch")} for _ in arguments)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations
-        program = torch.onnx.export(
-            part.module,
-            arguments,
-            dynamo=True,
-            opset_version=20,
-            dynamic_shapes=(batch,) if part.role == "fusion" else batch,
-            input_names=[spec.name for spec in part.inputs],
-            output_names=[spec.name for spec in part.outputs],
-            external_data=False,
-            verbose=False,
-        )
-    assert program is not None
-    program.save(path)
-    return onnx.load(path)
-
-
-@pytest.mark.matrix
-def test_every_part_exports_without_control_flow_and_equals_eager(tmp_path: Path) -> None:
-    # By default, the tests of the exporter are what shows this, on graphs that they trace anyway.
-    torch.manual_seed(4)
-    model = build(CONFIGS["dual"]).eval()
-    for part in model.parts():
-        path = tmp_path / f"{part.name}.onnx"
-        graph = _export(part, path).graph
-        assert not {node.op_type for node in graph.node} & {"NonZero", "If", "Loop"}
-        if part.role == "aerial":
-            assert graph.node[0].op_type == "Cast"
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        feed = part.example(batch=3, seed=9)
-        found = session.run(None, {name: tensor.numpy() for name, tensor in feed.items()})
-        with torch.no_grad():
-            expected = part.module(*feed.values())
-        expected = expected if isinstance(expected, tuple) else (expected,)
-        for left, right in zip(found, expected, strict=True):
-            np.testing.assert_allclose(left, right.numpy(), atol=1e-4, rtol=1e-4)

@@ -16,7 +16,7 @@ from segx.sample import write_flair2
 from trainkit.checkpoint import CHECKPOINT_NAME, load_checkpoint, newest_checkpoint
 from trainkit.config import FusionConfig, TrainConfig
 from trainkit.fusing import FusionChoice
-from trainkit.models import build
+from trainkit.models import LateFusionModel, build
 from trainkit.plan import TrainOptions
 from trainkit.run import read_run
 from trainkit.score import BranchScores, remarks, score_branches
@@ -135,6 +135,7 @@ def test_branches_are_scored_as_models_that_have_no_other(
     for row, name in enumerate(("aerial", "satellite")):
         weights = np.zeros((2, len(CLASSES)), dtype=np.float32)
         weights[row] = 1.0
+        assert isinstance(checkpoint.model, LateFusionModel)
         checkpoint.model.fusion.set_weights(weights)
         alone = score_branches(checkpoint.model, sets.val, CLASSES, split="val")
         assert alone.fused.accuracy == told.scores[0].scores[name].accuracy
@@ -250,7 +251,7 @@ def test_two_aerial_branches_differ_and_one_input_is_enough(
     twice = replace(config, aerial=config.aerial * 2, satellite=None)
     out = train(twice, flair2, tmp_path / "twice", replace(OPTIONS, steps=1), Watch())
     model = load_checkpoint(out).model
-    one, two = (model.branches[name].state_dict() for name in ("aerial", "aerial_2"))
+    one, two = (model.unit(name).state_dict() for name in ("aerial", "aerial_2"))
     assert any(not torch.equal(one[name], two[name]) for name in one)
     metrics = json.loads((out / "metrics.json").read_text())
     assert set(metrics["scores"]) == {"aerial", "fused"}

@@ -20,7 +20,7 @@ from exporter.to_onnx import finish, part_to_onnx
 from runtime.classes import LandCoverClass
 from trainkit.checkpoint import CHECKPOINT_NAME, build_empty, load_checkpoint
 from trainkit.config import load
-from trainkit.models import LandCoverModel, Part, PartTensor
+from trainkit.models import LandCoverModel, LateFusionModel, Part, PartTensor
 
 from .classes import plain_classes
 from .raster import open_raster
@@ -83,12 +83,12 @@ class Logits(nn.Module):
 class _Stored(nn.Module):
     """A model without a satellite branch, up to the weighted sum of its branches."""
 
-    def __init__(self, model: LandCoverModel) -> None:
+    def __init__(self, model: LateFusionModel) -> None:
         super().__init__()
-        self.branches = model.branches
+        self.branch = model.unit("aerial")
 
     def forward(self, image: Tensor) -> Tensor:
-        logits: Tensor = self.branches["aerial"](image * WHITE)
+        logits: Tensor = self.branch(image * WHITE)
         return logits
 
 
@@ -148,7 +148,7 @@ def _cnn(bands: int) -> Network:
 
 
 def _single(model: LandCoverModel, name: str) -> Network:
-    if model.branch_names != ("aerial",):
+    if not isinstance(model, LateFusionModel) or model.branch_names != ("aerial",):
         raise SystemExit(
             f"{name} has the branches {', '.join(model.branch_names)}; expected one aerial branch "
             "only, as of unetformer; for a model of both inputs use `dual`"

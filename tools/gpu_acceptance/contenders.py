@@ -76,8 +76,8 @@ def _torch(job: Job, bundle: Bundle, kind: str) -> Runs:
     device = torch.device("cpu" if job.dry_run else "cuda")
     model = TorchModel(network, device=device)
     if how == "compile":
-        model.model.compile()
-        model.last.compile()
+        for piece in model.pieces:
+            piece.module.compile()
     return model if precision == "fp32" else _Autocast(model)
 
 

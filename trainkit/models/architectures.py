@@ -3,13 +3,39 @@
 from collections.abc import Callable
 from typing import Any
 
-from ..architectures import AerialConfig, UNetFormerConfig
-from ..config import InputConfig
+from ..architectures import (
+    AerialConfig,
+    CseUNetConfig,
+    DeepLabV3PlusConfig,
+    DifdConfig,
+    JointConfig,
+    MultiResUNetConfig,
+    UNetConfig,
+    UNetFormerConfig,
+    UTAndTConfig,
+)
+from ..config import InputConfig, TrainConfig
 from .aerial import AerialBranch
+from .cse_unet import CseUNet
+from .deeplab import DeepLabV3Plus
+from .difd import Difd
+from .joint import JointModel
+from .multires_unet import MultiResUNet
+from .u_t_and_t import UTAndT
+from .unet import UNet
 from .unetformer import UNetFormer
 
 AERIAL: dict[type[AerialConfig], Callable[[Any, InputConfig, int], AerialBranch]] = {
     UNetFormerConfig: UNetFormer,
+    UNetConfig: UNet,
+    CseUNetConfig: CseUNet,
+    MultiResUNetConfig: MultiResUNet,
+    DeepLabV3PlusConfig: DeepLabV3Plus,
+}
+
+JOINT: dict[type[JointConfig], Callable[[TrainConfig, Any], JointModel]] = {
+    DifdConfig: Difd,
+    UTAndTConfig: UTAndT,
 }
 
 
@@ -22,3 +48,10 @@ def build_aerial(config: AerialConfig, inputs: InputConfig, num_classes: int) ->
         num_classes: Classes K.
     """
     return AERIAL[type(config)](config, inputs, num_classes)
+
+
+def build_joint(config: TrainConfig) -> JointModel:
+    """Build the model of a config that has `[joint]`."""
+    if config.joint is None:
+        raise ValueError(f"{config.name} has no joint model; give [joint]")
+    return JOINT[type(config.joint)](config, config.joint)

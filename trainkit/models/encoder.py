@@ -1,4 +1,4 @@
-"""Aerial encoders from timm that give maps at strides 4, 8, 16 and 32."""
+"""Aerial encoders from timm that give maps at the strides that a decoder takes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from runtime.errors import CheckpointError, ConfigError
 
-from ..architectures import IMAGENET_HUB, UNetFormerConfig
+from ..architectures import IMAGENET_HUB, EncoderConfig
 
 STRIDES = (4, 8, 16, 32)
+COARSEST = 32
 
 _RGB = 3
 
@@ -21,31 +22,41 @@ _STAGE_ARGUMENTS = {"resnet": ("channels", "layers"), "convnext": ("dims", "dept
 
 
 class Encoder(nn.Module):
-    """A timm backbone, cut down to its maps at strides 4, 8, 16 and 32.
+    """A timm backbone, cut down to its maps at some strides.
 
     Args:
         config: Name, widths, depths and source of weights.
         channels: Channels of the input.
         tile_size: Side of the input in pixels; fixes the attention windows of MaxViT encoders.
+        strides: Strides of the maps, finest first; of several maps of a stride, the last one.
+        output_stride: Stride of the coarsest map; below 32, convolutions are dilated instead.
 
     Raises:
         ConfigError: If timm lacks the encoder, or it has no map at one of the strides.
         CheckpointError: If the pretrained weights cannot be had.
     """
 
-    def __init__(self, config: UNetFormerConfig, channels: int, tile_size: int) -> None:
+    def __init__(
+        self,
+        config: EncoderConfig,
+        channels: int,
+        tile_size: int,
+        strides: Sequence[int] = STRIDES,
+        output_stride: int = COARSEST,
+    ) -> None:
         super().__init__()
         # Pretrained stems read RGB; further channels are added to them afterwards.
         stem_channels = _RGB if config.pretrained else channels
-        self.backbone = _build(config, stem_channels, tile_size)
+        self.backbone = _build(config, stem_channels, tile_size, output_stride)
         reduction = list(self.backbone.feature_info.reduction())
-        missing = [stride for stride in STRIDES if stride not in reduction]
+        missing = [stride for stride in strides if stride not in reduction]
         if missing:
             raise ConfigError(
                 f"encoder {config.encoder} has maps at strides {reduction}; expected also "
                 f"{missing}; choose another encoder"
             )
-        self.levels = tuple(reduction.index(stride) for stride in STRIDES)
+        last = {stride: level for level, stride in enumerate(reduction)}
+        self.levels = tuple(last[stride] for stride in strides)
         widths = self.backbone.feature_info.channels()
         self.widths: tuple[int, ...] = tuple(widths[level] for level in self.levels)
         self.fixed_size = tile_size if config.encoder.startswith("maxvit") else 0
@@ -73,8 +84,10 @@ def widen_stem(backbone: nn.Module, channels: int) -> None:
     stem.in_channels = channels
 
 
-def _build(config: UNetFormerConfig, channels: int, tile_size: int) -> Any:
+def _build(config: EncoderConfig, channels: int, tile_size: int, output_stride: int) -> Any:
     arguments = _stage_arguments(config)
+    if output_stride != COARSEST:
+        arguments["output_stride"] = output_stride
     if config.encoder.startswith("maxvit"):
         arguments["img_size"] = tile_size
     if config.drop_path:
@@ -106,7 +119,7 @@ def _build(config: UNetFormerConfig, channels: int, tile_size: int) -> Any:
         ) from error
 
 
-def _stage_arguments(config: UNetFormerConfig) -> dict[str, Any]:
+def _stage_arguments(config: EncoderConfig) -> dict[str, Any]:
     given = (config.encoder_widths, config.encoder_depths)
     if not any(given):
         return {}

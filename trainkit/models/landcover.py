@@ -1,21 +1,19 @@
-"""The whole model: branches, late fusion, and the parts that are exported one by one.
+"""What every whole model is: a feed in, logits on the tile's grid out, exported part by part.
 
-aerial uint8 (N,C,H,W) ----------------- aerial ------ (N,K,H/s,W/s) --+
-satellite (N,T,B,h,w), date mask, days - satellite --- (N,K,h,w) ------+- fusion - (N,K,H,W)
+aerial uint8 (N,C,H,W) ----------------- aerial ------+
+satellite (N,T,B,h,w), date mask, days - satellite ---+- fusion --- logits (N,K,H,W)
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from runtime.sample import Sample
+
 from ..config import TrainConfig
-from .aerial import AerialBranch
-from .architectures import build_aerial
-from .fusion import LateFusion
-from .utae import SatelliteBranch
 
 # Shape letters: N batch, C aerial channels, H W aerial pixels, T dates, B Sentinel-2 bands,
 # h w Sentinel-2 cells, K classes.
@@ -30,6 +28,21 @@ CONFIDENCE_STEPS = 254.0
 
 AERIAL_INPUTS = ("aerial",)
 SATELLITE_INPUTS = ("satellite", "date_mask", "days")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """Logits that training compares with labels."""
+
+    name: str
+    logits: Tensor
+    """Shape (N, K, H/stride, W/stride)."""
+    weight: float
+    """Weight of its loss."""
+    stride: int
+    """Aerial pixels per pixel of the logits."""
+    ignore: tuple[int, ...] = ()
+    """Classes whose pixels its loss leaves out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,15 +73,19 @@ class Part:
 
 
 class ClassMap(nn.Module):
-    """Fusion that ends in the class map and its confidence, both uint8 of shape (N, H, W)."""
+    """A fusion that ends in the class map and its confidence, both uint8 of shape (N, H, W).
 
-    def __init__(self, fusion: LateFusion) -> None:
+    Args:
+        fusion: What the branches give to logits, shape (N, K, H, W).
+    """
+
+    def __init__(self, fusion: nn.Module) -> None:
         super().__init__()
         self.fusion = fusion
 
-    def forward(self, *logits: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, *given: Tensor) -> tuple[Tensor, Tensor]:
         """Give class indices, and round(254 x probability of the winning class)."""
-        fused = self.fusion(*logits)
+        fused: Tensor = self.fusion(*given)
         # Through float32: TensorRT casts only floating point to uint8 outputs.
         classes = fused.argmax(dim=1).to(torch.float32).to(torch.uint8)
         # The softmax of the largest alone: ONNX Runtime takes six times as long for all of them.
@@ -78,125 +95,136 @@ class ClassMap(nn.Module):
 
 
 class ProbabilityMap(nn.Module):
-    """Fusion that ends in probabilities, float32 of shape (N, K, H, W)."""
+    """A fusion that ends in probabilities, float32 of shape (N, K, H, W).
 
-    def __init__(self, fusion: LateFusion) -> None:
+    Args:
+        fusion: What the branches give to logits, shape (N, K, H, W).
+    """
+
+    def __init__(self, fusion: nn.Module) -> None:
         super().__init__()
         self.fusion = fusion
 
-    def forward(self, *logits: Tensor) -> Tensor:
+    def forward(self, *given: Tensor) -> Tensor:
         """Give the probability of every class."""
-        fused = self.fusion(*logits)
+        fused: Tensor = self.fusion(*given)
         # A softmax over classes, which ONNX Runtime runs several times faster in these steps.
         shares: Tensor = (fused - fused.amax(dim=1, keepdim=True)).exp()
         return shares / shares.sum(dim=1, keepdim=True)
 
 
+class SampleList(Protocol):
+    """Samples by their place, such as the patches of a training."""
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one."""
+
+
 class LandCoverModel(nn.Module):
-    """Branches side by side and their late fusion.
+    """A whole model; each family of models is a subclass.
 
     Args:
-        config: A whole training run; its weights for fusion are used where they are numbers,
-            else every branch counts the same until `fusion.set_weights`.
+        config: A whole training run.
     """
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
         self.config = config
-        self.branches = nn.ModuleDict()
-        for index, aerial in enumerate(config.aerial):
-            name = "aerial" if index == 0 else f"aerial_{index + 1}"
-            self.branches[name] = build_aerial(aerial, config.input, config.num_classes)
-        if config.satellite is not None:
-            self.branches["satellite"] = SatelliteBranch(
-                config.satellite, len(config.input.satellite_bands), config.num_classes
-            )
-        count = len(self.branches)
-        given = config.fusion_weights
-        weights = given if isinstance(given, tuple) else (1.0 / count,) * count
-        strides = {
-            name: branch.stride
-            for name, branch in self.branches.items()
-            if isinstance(branch, AerialBranch)
-        }
-        self.fusion = LateFusion(
-            config.input, self.branch_names, strides, weights, config.num_classes
-        )
 
     @property
     def branch_names(self) -> tuple[str, ...]:
-        """Names of the branches in the order of fusion: aerial, aerial_2, satellite."""
-        return tuple(self.branches)
+        """Names of the parts before the fusion, in order: aerial, aerial_2, satellite."""
+        raise NotImplementedError
 
-    def branch_logits(self, branch: str, feed: Mapping[str, Tensor]) -> Tensor:
-        """Give one branch's own logits: aerial at its stride, satellite at its cells."""
-        names = SATELLITE_INPUTS if branch == "satellite" else AERIAL_INPUTS
-        logits: Tensor = self.branches[branch](*(feed[name] for name in names))
-        return logits
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Names of what is trained on its own, in the order of training."""
+        raise NotImplementedError
+
+    def unit(self, name: str) -> nn.Module:
+        """Give what is trained under a name of `units`."""
+        raise NotImplementedError
 
     def forward(self, feed: Mapping[str, Tensor]) -> Tensor:
-        """Give fused logits on the tile's grid, shape (N, K, H, W).
+        """Give logits on the tile's grid, shape (N, K, H, W).
 
         Args:
             feed: `aerial` uint8 (N, C, H, W); `satellite` float32 (N, T, B, h, w), `date_mask` and
                 `days` float32 (N, T); only those that a branch takes.
         """
-        fused: Tensor = self.fusion(*(self.branch_logits(name, feed) for name in self.branches))
-        return fused
+        raise NotImplementedError
+
+    def own_logits(self, feed: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Give each branch's own logits on the tile's grid, of those branches that have some."""
+        raise NotImplementedError
 
     def parts(self) -> tuple[Part, ...]:
         """The pieces to export, in order of execution; the last one is a variant of the fusion."""
-        size = self.config.input.tile_size
-        branches = [self._branch_part(name) for name in self.branches]
-        logits = tuple(part.outputs[0] for part in branches)
+        raise NotImplementedError
+
+    def prepare(self, samples: SampleList) -> None:
+        """Take from the training samples what is fixed before training; most take nothing."""
+
+    def facts(self) -> dict[str, object]:
+        """Give what was taken in `prepare`, for the record of where the model comes from."""
+        return {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def aerial_inputs(self) -> tuple[PartTensor, ...]:
+        """What an aerial part takes: pixels as stored."""
+        inputs = self.config.input
+        shape = (len(inputs.aerial_bands), inputs.tile_size, inputs.tile_size)
+        (name,) = AERIAL_INPUTS
+        return (PartTensor(name=name, dtype=torch.uint8, shape=shape),)
+
+    def satellite_inputs(self) -> tuple[PartTensor, ...]:
+        """What a satellite part takes: a series of months, which of them are real, their days."""
+        inputs = self.config.input
+        window = inputs.satellite_window
+        series = (MONTHS, len(inputs.satellite_bands), window, window)
+        shapes = dict(zip(SATELLITE_INPUTS, (series, (MONTHS,), (MONTHS,)), strict=True))
+        return tuple(
+            PartTensor(name=name, dtype=torch.float32, shape=shape)
+            for name, shape in shapes.items()
+        )
+
+    def fusion_parts(self, fusion: nn.Module, inputs: tuple[PartTensor, ...]) -> tuple[Part, Part]:
+        """Both variants of the last part: to the class map, and to probabilities.
+
+        Args:
+            fusion: What the branches give to logits, shape (N, K, H, W).
+            inputs: What the branches give.
+        """
+        size, count = self.config.input.tile_size, self.config.num_classes
         maps = tuple(
             PartTensor(name=name, dtype=torch.uint8, shape=(size, size))
             for name in ("classes", "confidence")
         )
-        shape = (self.config.num_classes, size, size)
-        probabilities = PartTensor(name="probabilities", dtype=torch.float32, shape=shape)
+        probabilities = PartTensor(
+            name="probabilities", dtype=torch.float32, shape=(count, size, size)
+        )
         return (
-            *branches,
             Part(
                 name="fusion",
                 role="fusion",
-                module=ClassMap(self.fusion),
-                inputs=logits,
+                module=ClassMap(fusion),
+                inputs=inputs,
                 outputs=maps,
             ),
             Part(
                 name="fusion_probabilities",
                 role="fusion",
-                module=ProbabilityMap(self.fusion),
-                inputs=logits,
+                module=ProbabilityMap(fusion),
+                inputs=inputs,
                 outputs=(probabilities,),
             ),
-        )
-
-    def _branch_part(self, name: str) -> Part:
-        config = self.config.input
-        role: Role = "satellite" if name == "satellite" else "aerial"
-        if role == "satellite":
-            window, side = config.satellite_window, config.satellite_window
-            series = (MONTHS, len(config.satellite_bands), window, window)
-            shapes = {"satellite": series, "date_mask": (MONTHS,), "days": (MONTHS,)}
-        else:
-            side = config.tile_size // cast(AerialBranch, self.branches[name]).stride
-            shapes = {"aerial": (len(config.aerial_bands), config.tile_size, config.tile_size)}
-        dtype = torch.uint8 if role == "aerial" else torch.float32
-        logits = PartTensor(
-            name=f"{name}_logits",
-            dtype=torch.float32,
-            shape=(self.config.num_classes, side, side),
-        )
-        return Part(
-            name=name,
-            role=role,
-            module=self.branches[name],
-            inputs=tuple(
-                PartTensor(name=key, dtype=dtype, shape=shape) for key, shape in shapes.items()
-            ),
-            outputs=(logits,),
         )
 
 

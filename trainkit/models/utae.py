@@ -22,6 +22,8 @@ from .ltae import TemporalAttention
 
 _NORM_GROUPS = 4
 
+ORIGINAL_HEAD_WIDTH = 32
+
 Norm = Literal["group", "batch"]
 
 
@@ -139,6 +141,14 @@ def merge_dates(skip_NTDhw: Tensor, attention_NGThw: Tensor) -> Tensor:
     return (grouped * weights).sum(dim=1).flatten(1, 2)
 
 
+def original_head(source: int, num_classes: int) -> nn.Sequential:
+    """Give the head of the original, whose scores are never negative."""
+    return nn.Sequential(
+        conv_layer(source, ORIGINAL_HEAD_WIDTH, "batch"),
+        conv_layer(ORIGINAL_HEAD_WIDTH, num_classes, "batch"),
+    )
+
+
 class SatelliteBranch(nn.Module):
     """U-TAE with a head: series, date mask and days to logits at 10 m.
 
@@ -148,17 +158,12 @@ class SatelliteBranch(nn.Module):
         num_classes: Classes K.
     """
 
-    ORIGINAL_HEAD_WIDTH = 32
-
     def __init__(self, config: SatelliteBranchConfig, bands: int, num_classes: int) -> None:
         super().__init__()
         self.utae = UTAE(config, bands)
         self.head: nn.Module
         if config.head == "original":
-            width = self.ORIGINAL_HEAD_WIDTH
-            self.head = nn.Sequential(
-                conv_layer(self.utae.width, width, "batch"), conv_layer(width, num_classes, "batch")
-            )
+            self.head = original_head(self.utae.width, num_classes)
         else:
             self.head = nn.Conv2d(self.utae.width, num_classes, 1)
 

@@ -93,6 +93,8 @@ def test_the_plan_is_what_was_done(
         "batch": 2,
         "recompute": total * TILE**2 / report.pixels,
         "blend": False,
+        "tta": "none",
+        "runs_per_tile": 1,
     }
     assert report.memory is not None
     assert report.memory.limit_mib == 2**33 / 2**20

@@ -58,8 +58,18 @@ def test_landcover_ai_says_what_a_config_for_it_takes(
     ]
 
 
+def test_flair_hub_is_trained_on_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = functools.partial(segx.sample.write_flair_hub, patches_per_side=2)
+    monkeypatch.setattr(segx.sample, "write_flair_hub", small)
+    out = tmp_path / "data"
+    arguments = [str(out), "--layout", "flair-hub"]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert "synthetic data: 8 patches of 512 px (train 4, val 2, test 2), " in result.stdout
+    assert result.stdout.splitlines()[-1] == f"wrote {out}; next: segx train {out}"
+
+
 def test_a_layout_that_cannot_be_written_is_wrong_usage(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, [str(tmp_path / "out"), "--layout", "potsdam"])
+    result = CliRunner().invoke(app, [str(tmp_path / "out"), "--layout", "vaihingen"])
     assert result.exit_code == 2
     assert list(tmp_path.iterdir()) == []
 

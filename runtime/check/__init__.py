@@ -1,0 +1,1 @@
+"""Look through a data set before anything is trained on it."""
