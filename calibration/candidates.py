@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.splits import share_out
+from runtime.datasets.splits import share_out
 
 
 def draw(

@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.dataset import Dataset
+from runtime.datasets.splits import Split
 from runtime.errors import CalibrationError
 from runtime.sample import Sample
 from runtime.satellite import SatelliteInput, SatelliteSpec
-from runtime.splits import Split
 
 from .candidates import draw
 

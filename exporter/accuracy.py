@@ -7,10 +7,10 @@ from runtime.backends import BackendChoice
 from runtime.bundle import Bundle
 from runtime.card import Runnable
 from runtime.dataset import Dataset
+from runtime.datasets.splits import Split
 from runtime.evaluate import evaluate
 from runtime.manifest import Accuracy
 from runtime.model import open_model
-from runtime.splits import Split
 
 MIOU_BUDGET = 0.0005
 """By how much an FP32 bundle's mIoU, as a share, may differ from its checkpoint's."""

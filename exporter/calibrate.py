@@ -16,9 +16,9 @@ from calibration.selection import MEASURED_SPLITS, choose
 from runtime.bundle import Bundle
 from runtime.card import ModelCard
 from runtime.dataset import Dataset, check_dataset_fit
+from runtime.datasets.splits import Split
 from runtime.errors import CalibrationError
 from runtime.evaluate import spread
-from runtime.splits import Split
 
 from .describe import versions
 from .options import ConvertOptions

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 
-from runtime.flair import CLASSES as FLAIR_CLASSES
-from runtime.flair import LICENCE as FLAIR_LICENCE
+from runtime.datasets.flair import CLASSES as FLAIR_CLASSES
+from runtime.datasets.flair import LICENCE as FLAIR_LICENCE
 from runtime.jsonfile import plain
 from runtime.manifest import FORMAT_VERSION, Manifest, ModelInfo
 from trainkit.architectures import pretrained_weights

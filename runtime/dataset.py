@@ -7,22 +7,22 @@ from typing import Protocol
 
 from .card import ModelCard
 from .classes import LandCoverClass
+from .datasets.flair import FlairTree
+from .datasets.flair_hub import FlairHub
+from .datasets.flair_hub_layout import AERIAL as AERIAL_FOLDER
+from .datasets.flair_hub_layout import holds_flair_hub
+from .datasets.folder_dataset import FolderDataset
+from .datasets.folder_images import is_folder_dataset
+from .datasets.folder_settings import SETTINGS
+from .datasets.landcover_ai import IMAGES, MASKS, LandCoverAi
+from .datasets.potsdam import Potsdam
+from .datasets.potsdam_files import is_potsdam
+from .datasets.scene_dataset import TILE_PX, SceneDataset
+from .datasets.splits import Split
 from .errors import DataError, GridError
-from .flair import FlairTree
-from .flair_hub import FlairHub
-from .flair_hub_layout import AERIAL as AERIAL_FOLDER
-from .flair_hub_layout import holds_flair_hub
-from .folder_dataset import FolderDataset
-from .folder_images import is_folder_dataset
-from .folder_settings import SETTINGS
-from .landcover_ai import IMAGES, MASKS, LandCoverAi
-from .potsdam import Potsdam
-from .potsdam_files import is_potsdam
 from .sample import Sample, check_bands
 from .satellite import SatelliteSpec
 from .scene import RESOLUTION_TOLERANCE, SCENE_AERIAL, fits
-from .scene_dataset import TILE_PX, SceneDataset
-from .splits import Split
 
 
 class Dataset(Protocol):

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from .card import ModelCard, Runnable
 from .classes import LandCoverClass
 from .dataset import Dataset, check_dataset_fit
+from .datasets.flair import CLASSES, class_indices
+from .datasets.scene_dataset import check_labels
+from .datasets.splits import Split
 from .errors import DataError
-from .flair import CLASSES, class_indices
 from .metrics import ConfusionMatrix, Scores, score
 from .model import make_feed
 from .output.values import tile_maps
 from .raster import RasterReader
-from .scene_dataset import check_labels
-from .splits import Split
 from .stream.seams import seam_mask
 from .tiler import TilePlan
 

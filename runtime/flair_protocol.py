@@ -27,9 +27,9 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from .card import ModelCard, TileRunner
 from .dataset import check_dataset_fit
+from .datasets.flair import CLASSES, PATCH_SIZE, FlairTree
 from .errors import DataError, GridError, brief
 from .evaluate import check_classes
-from .flair import CLASSES, PATCH_SIZE, FlairTree
 from .model import make_feed
 from .report import peak_rss_mib
 from .stream.stages import Stages

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from .datasets.flair import CRS as FLAIR_CRS
+from .datasets.flair import FlairTree
 from .errors import DataError, GridError
-from .flair import CRS as FLAIR_CRS
-from .flair import FlairTree
 from .geoseries import GeoSeries, open_series
 from .grid import Grid
 from .raster import RasterReader

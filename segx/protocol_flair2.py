@@ -21,8 +21,8 @@ from typing import Literal
 from runtime import errors
 from runtime.child import run_child
 from runtime.computer import describe_computer, usable_threads
+from runtime.datasets.flair import FlairTree
 from runtime.errors import BackendError, ConfigError, DataError, SegxError
-from runtime.flair import FlairTree
 from runtime.flair_protocol import Stage, choose_patches, read_once
 from runtime.jsonfile import write_json
 from runtime.schema import parse

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from runtime.backends import BackendOption
+from runtime.datasets.flair import CLASSES, FlairTree
 from runtime.errors import DataError, SegxError
-from runtime.flair import CLASSES, FlairTree
 from runtime.flair_protocol import Stage, choose_patches, run_protocol
 from runtime.jsonfile import write_json
 from runtime.schema import parse

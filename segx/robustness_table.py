@@ -61,10 +61,10 @@ def measure_settings(
     """Measure a model under every setting, on the same patches; a scene is cut into patches."""
     from runtime.augmented import augmented
     from runtime.dataset import open_dataset
+    from runtime.datasets.scene_dataset import SPLIT
     from runtime.evaluate import evaluate
     from runtime.robustness import Perturbed, changed_card, check_settings
     from runtime.scene import SCENE_LABELS
-    from runtime.scene_dataset import SPLIT
 
     card = measured.card
     check_settings(settings, card)

@@ -221,7 +221,7 @@ def _write_bundle(
 
 
 def _manifest(parts: list[dict[str, Any]], tile: int, halo: int, window: int) -> dict[str, Any]:
-    from runtime.flair import CLASSES
+    from runtime.datasets.flair import CLASSES
     from runtime.schema import to_dict
 
     dates = {"cloud_probability": 50.0, "max_covered": 0.5, "fallback_dates": 3}

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from runtime.dataset import Dataset
+from runtime.datasets.splits import share_out
 from runtime.errors import DataError
-from runtime.splits import share_out
 
 
 def choose_tune(

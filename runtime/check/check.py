@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Iterator
 import numpy as np
 
 from ..dataset import Dataset
+from ..datasets.scene_dataset import SPLIT
 from ..errors import DataError
 from ..metrics import IGNORE_INDEX
 from ..raster import RasterInfo
 from ..satellite_cells import PixelSource
-from ..scene_dataset import SPLIT
 from .dates import DateCoverage, cover_dates
 from .findings import DataCheck, Finding, Kind, SplitCount
 from .layouts import Layout, layout_of

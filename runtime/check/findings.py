@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..scene_dataset import SPLIT
-from ..splits import Split
+from ..datasets.scene_dataset import SPLIT
+from ..datasets.splits import Split
 from .dates import DateCoverage
 
 Kind = Literal["damaged", "missing", "note"]

@@ -11,23 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..dataset import Dataset
+from ..datasets.flair import CRS as FLAIR_CRS
+from ..datasets.flair import FlairTree
+from ..datasets.flair_hub import FlairHub
+from ..datasets.folder_dataset import FolderDataset
+from ..datasets.folder_images import open_file
+from ..datasets.label_colors import Decoded
+from ..datasets.landcover_ai import CRS as POLAND_CRS
+from ..datasets.landcover_ai import LandCoverAi
+from ..datasets.potsdam import Potsdam
+from ..datasets.potsdam_files import image_files
+from ..datasets.potsdam_images import open_tile_file
+from ..datasets.scene_dataset import SceneDataset
+from ..datasets.series_folder import SeriesFolder
 from ..errors import DataError
-from ..flair import CRS as FLAIR_CRS
-from ..flair import FlairTree
-from ..flair_hub import FlairHub
-from ..folder_dataset import FolderDataset
-from ..folder_images import open_file
 from ..geoseries import open_series
-from ..label_colors import Decoded
-from ..landcover_ai import CRS as POLAND_CRS
-from ..landcover_ai import LandCoverAi
-from ..potsdam import Potsdam
-from ..potsdam_files import image_files
-from ..potsdam_images import open_tile_file
 from ..raster import RasterInfo, RasterReader
 from ..satellite_cells import Pixels, PixelSource
-from ..scene_dataset import SceneDataset
-from ..series_folder import SeriesFolder
 
 D = TypeVar("D", bound=Dataset)
 

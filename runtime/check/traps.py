@@ -4,15 +4,15 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from ..dataset import Dataset
+from ..datasets.flair import FlairTree
+from ..datasets.flair_hub import FlairHub
+from ..datasets.flair_hub_layout import HEIGHTS
+from ..datasets.folder_dataset import FolderDataset
+from ..datasets.landcover_ai import TILE_PX, LandCoverAi
+from ..datasets.potsdam import Potsdam
+from ..datasets.potsdam_published import MISLABELLED
+from ..datasets.splits import LISTED
 from ..errors import SatelliteError
-from ..flair import FlairTree
-from ..flair_hub import FlairHub
-from ..flair_hub_layout import HEIGHTS
-from ..folder_dataset import FolderDataset
-from ..landcover_ai import TILE_PX, LandCoverAi
-from ..potsdam import Potsdam
-from ..potsdam_published import MISLABELLED
-from ..splits import LISTED
 from .findings import Finding
 
 DOUBTED = "7_10"

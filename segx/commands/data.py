@@ -70,10 +70,10 @@ def split(
     Example: segx data split landcover-ai/ --by sheet
     """
     from runtime.dataset import open_dataset
+    from runtime.datasets.potsdam import Potsdam
+    from runtime.datasets.potsdam_published import BENCHMARK_TRAIN, TEST_TILES
+    from runtime.datasets.splits import LISTED, draw_areas
     from runtime.errors import DataError
-    from runtime.potsdam import Potsdam
-    from runtime.potsdam_published import BENCHMARK_TRAIN, TEST_TILES
-    from runtime.splits import LISTED, draw_areas
 
     from ..console import chosen, done, table, write_json
 

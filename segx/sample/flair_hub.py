@@ -21,9 +21,9 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 
-from runtime.flair_hub import SPLIT_COLUMN, SPLITS
-from runtime.flair_hub_layout import AERIAL, COVER, HEIGHTS, LABELS, SERIES
-from runtime.flair_hub_series import DATES
+from runtime.datasets.flair_hub import SPLIT_COLUMN, SPLITS
+from runtime.datasets.flair_hub_layout import AERIAL, COVER, HEIGHTS, LABELS, SERIES
+from runtime.datasets.flair_hub_series import DATES
 
 from .aerial import AERIAL_M, HEIGHT_UNIT_M, photograph
 from .area import build_area

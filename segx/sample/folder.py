@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.folder_images import IMAGES, LABELS
-from runtime.folder_settings import SETTINGS
+from runtime.datasets.folder_images import IMAGES, LABELS
+from runtime.datasets.folder_settings import SETTINGS
 from runtime.scene import SATELLITE_FOLDER
 
 from .aerial import AERIAL_M, photograph

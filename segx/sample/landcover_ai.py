@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.landcover_ai import BANDS, CRS, IMAGES, LISTS, MASKS, LandCoverAi
+from runtime.datasets.landcover_ai import BANDS, CRS, IMAGES, LISTS, MASKS, LandCoverAi
 from runtime.scene import SATELLITE_FOLDER
 
 from .aerial import AERIAL_M, photograph

@@ -21,7 +21,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
-from runtime.potsdam_published import CLASSES, CRS, MISLABELLED, RESOLUTION_M
+from runtime.datasets.potsdam_published import CLASSES, CRS, MISLABELLED, RESOLUTION_M
 
 from .aerial import photograph
 from .area import build_area

@@ -7,15 +7,15 @@ import numpy as np
 import rasterio
 
 from runtime.dataset import open_dataset
-from runtime.flair_hub import FlairHub
-from runtime.flair_hub_layout import LABELS as HUB_LABELS
-from runtime.flair_hub_layout import SERIES
-from runtime.folder_dataset import FolderDataset
-from runtime.folder_images import is_folder_dataset
-from runtime.landcover_ai import CLASSES, LISTS, MASKS
+from runtime.datasets.flair_hub import FlairHub
+from runtime.datasets.flair_hub_layout import LABELS as HUB_LABELS
+from runtime.datasets.flair_hub_layout import SERIES
+from runtime.datasets.folder_dataset import FolderDataset
+from runtime.datasets.folder_images import is_folder_dataset
+from runtime.datasets.landcover_ai import CLASSES, LISTS, MASKS
+from runtime.datasets.potsdam import Potsdam
+from runtime.datasets.potsdam_files import is_potsdam
 from runtime.metrics import IGNORE_INDEX
-from runtime.potsdam import Potsdam
-from runtime.potsdam_files import is_potsdam
 
 from .classes import COVERS, Cover
 from .flair_hub import COSIA_OF

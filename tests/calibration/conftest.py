@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from runtime.card import ModelCard
 from runtime.classes import LandCoverClass
+from runtime.datasets.flair import CLASSES
 from runtime.errors import DataError
-from runtime.flair import CLASSES
 from runtime.manifest import AerialSpec, Normalization
 from runtime.sample import Sample
 from runtime.satellite import BANDS, DatePolicy, SatelliteInput, SatelliteSpec

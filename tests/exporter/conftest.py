@@ -15,8 +15,8 @@ from exporter.accuracy import EvalData
 from exporter.export import Exported, export
 from exporter.options import ExportOptions
 from runtime.classes import LandCoverClass
+from runtime.datasets.flair import CLASSES
 from runtime.errors import DataError
-from runtime.flair import CLASSES
 from runtime.sample import AERIAL_BANDS, Sample
 from runtime.satellite import DatePolicy, SatelliteInput, SatelliteSpec
 from trainkit.architectures import AerialConfig, SatelliteBranchConfig, UNetFormerConfig

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from exporter.describe import licences
-from runtime import flair, landcover_ai
+from runtime.datasets import flair, landcover_ai
 from trainkit.checkpoint import Checkpoint, is_single_branch
 
 

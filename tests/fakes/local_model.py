@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from runtime.backends import BackendChoice
 from runtime.card import ModelCard, TileRunner
-from runtime.flair import CLASSES
+from runtime.datasets.flair import CLASSES
 from runtime.manifest import AerialSpec, Normalization
 from runtime.pipeline import infer
 from runtime.report import Report

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from runtime.bundle import open_bundle
 from runtime.card import ModelCard
+from runtime.datasets.flair import CLASSES
 from runtime.drift import LEAST_MARGIN, BandRange, InputRanges, RangesBuilder
 from runtime.errors import BundleError
-from runtime.flair import CLASSES
 from runtime.jsonfile import plain
 from runtime.manifest import AerialSpec, Normalization, parse_manifest
 from runtime.satellite import SatelliteSpec

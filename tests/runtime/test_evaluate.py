@@ -14,9 +14,9 @@ from runtime.backends import BackendChoice
 from runtime.bundle import open_bundle
 from runtime.card import ModelCard
 from runtime.dataset import Dataset, open_dataset
+from runtime.datasets.flair import CLASSES
 from runtime.errors import DataError, GridError
 from runtime.evaluate import Evaluation, check_classes, evaluate, evaluate_map, spread
-from runtime.flair import CLASSES
 from runtime.manifest import AerialSpec, Normalization
 from runtime.metrics import ConfusionMatrix
 from runtime.model import open_model

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from runtime import series
 from runtime.bundle import open_bundle
 from runtime.card import ModelCard
+from runtime.datasets.flair import FlairTree
 from runtime.errors import DataError, GridError
-from runtime.flair import FlairTree
 from runtime.flair_protocol import (
     STAGES,
     check_model,
@@ -121,8 +121,10 @@ def test_labels_are_not_read_and_a_series_is_opened_once_per_area(
         opened.append((folder, zone))
         return series.open_series(folder, zone=zone)
 
-    monkeypatch.setattr("runtime.flair.open_series", open_series)
-    monkeypatch.setattr("runtime.flair._read_labels", lambda path: pytest.fail(f"read {path}"))
+    monkeypatch.setattr("runtime.datasets.flair.open_series", open_series)
+    monkeypatch.setattr(
+        "runtime.datasets.flair._read_labels", lambda path: pytest.fail(f"read {path}")
+    )
     run_protocol(tree, choose_patches(tree, None), card, Echo(), tmp_path)
     assert len(opened) == len(set(opened)) == len(set(tree.groups().values())) == 2
 

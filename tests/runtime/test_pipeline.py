@@ -19,8 +19,8 @@ from rasterio.enums import ColorInterp
 
 from runtime.backends import BackendChoice
 from runtime.card import ModelCard, TileRunner
+from runtime.datasets.flair import CLASSES
 from runtime.errors import BundleError, DataError, GridError
-from runtime.flair import CLASSES
 from runtime.grid import Grid
 from runtime.jsonfile import plain
 from runtime.manifest import AerialSpec, Normalization

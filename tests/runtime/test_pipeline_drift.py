@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from runtime.backends import BackendChoice
 from runtime.card import ModelCard
+from runtime.datasets.flair import CLASSES
 from runtime.drift import BandRange, InputRanges
-from runtime.flair import CLASSES
 from runtime.jsonfile import plain
 from runtime.manifest import AerialSpec, Normalization
 from runtime.pipeline import infer

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from runtime.card import ModelCard
+from runtime.datasets.flair import CLASSES
 from runtime.errors import BandError, BundleError, ConfigError
-from runtime.flair import CLASSES
 from runtime.manifest import AerialSpec, Normalization
 from runtime.robustness import (
     PLAIN,

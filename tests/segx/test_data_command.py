@@ -9,7 +9,7 @@ import pytest
 from potsdam_tree import write_tile
 
 from runtime.dataset import open_dataset
-from runtime.potsdam_published import BENCHMARK_TRAIN, TEST_TILES
+from runtime.datasets.potsdam_published import BENCHMARK_TRAIN, TEST_TILES
 from segx import sample
 from segx.sample import write_landcover_ai, write_potsdam
 from trainkit.config import load

@@ -29,7 +29,7 @@ from exporter.quantize import WorkerReport
 from exporter.trial import GateData
 from exporter.workshop import ConvertedPart
 from runtime.bundle import Bundle, open_bundle
-from runtime.flair import CLASSES
+from runtime.datasets.flair import CLASSES
 from runtime.manifest import Accuracy
 from segx.cli import app
 from segx.sample import write_flair2

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from runtime.classes import LandCoverClass
+from runtime.datasets.flair import CLASSES
 from runtime.errors import DataError
-from runtime.flair import CLASSES
 from runtime.sample import AERIAL_BANDS, Sample
 from runtime.satellite import DatePolicy, SatelliteInput, SatelliteSpec
 from trainkit.architectures import SatelliteBranchConfig, UNetFormerConfig

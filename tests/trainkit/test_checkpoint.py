@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from runtime.datasets.flair import CLASSES
 from runtime.errors import CheckpointError, FeedError
-from runtime.flair import CLASSES
 from runtime.satellite import SatelliteSpec
 from trainkit.architectures import IMAGENET_HUB, UNetFormerConfig
 from trainkit.checkpoint import (

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from runtime.datasets.flair import CLASSES
 from runtime.errors import CheckpointError, ConfigError
-from runtime.flair import CLASSES
 from trainkit.eager import EagerModel, open_random, open_trained
 from trainkit.models import LandCoverModel
 

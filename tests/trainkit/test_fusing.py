@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from runtime.flair import CLASSES
+from runtime.datasets.flair import CLASSES
 from trainkit.config import TrainConfig
 from trainkit.fusing import (
     GRID,

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from runtime.dataset import open_dataset
+from runtime.datasets.flair import CLASSES
 from runtime.errors import CheckpointError, ConfigError, DataError
 from runtime.evaluate import evaluate
-from runtime.flair import CLASSES
 from segx.sample import write_flair2
 from trainkit.checkpoint import CHECKPOINT_NAME, load_checkpoint, newest_checkpoint
 from trainkit.config import FusionConfig, TrainConfig

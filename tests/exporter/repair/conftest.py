@@ -30,8 +30,8 @@ from exporter.workshop import ConvertedPart, Workshop
 from runtime.backends import BackendChoice
 from runtime.bundle import Bundle, open_bundle
 from runtime.classes import LandCoverClass
+from runtime.datasets.flair import CLASSES
 from runtime.errors import BundleError
-from runtime.flair import CLASSES
 from runtime.manifest import PartSpec
 from runtime.model import TileModel, make_feed, open_model
 from runtime.sample import AERIAL_BANDS, Sample

@@ -10,7 +10,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
-from runtime.flair import CLASSES
+from runtime.datasets.flair import CLASSES
 from runtime.grid import Grid
 from runtime.output.kinds import MapTags, class_tags
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 
-from runtime.flair import CLASSES
+from runtime.datasets.flair import CLASSES
 from runtime.grid import Grid
 from runtime.output.cog import write_cog
 from runtime.output.kinds import (

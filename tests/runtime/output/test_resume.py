@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import runtime
-from runtime.flair import CLASSES
+from runtime.datasets.flair import CLASSES
 from runtime.grid import Grid
 from runtime.output import disk, journal, sheet, spool
 from runtime.output.kinds import MapTags, class_map, confidence_map
@@ -214,7 +214,7 @@ from pathlib import Path
 import numpy as np
 from affine import Affine
 from rasterio.crs import CRS
-from runtime.flair import CLASSES
+from runtime.datasets.flair import CLASSES
 from runtime.grid import Grid
 from runtime.output.kinds import MapTags, class_map
 from runtime.output.workplace import Workplace

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from runtime.datasets.flair import CLASSES
 from runtime.errors import DataError
-from runtime.flair import CLASSES
 from runtime.grid import Grid
 from runtime.output.kinds import MapTags, class_map, confidence_map, probability_map
 from runtime.output.overviews import halve

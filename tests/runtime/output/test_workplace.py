@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from runtime.datasets.flair import CLASSES
 from runtime.errors import DataError
-from runtime.flair import CLASSES
 from runtime.grid import Grid
 from runtime.output.kinds import MapTags, class_map
 from runtime.output.sheet import Sheet

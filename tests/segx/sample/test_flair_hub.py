@@ -10,8 +10,8 @@ import pytest
 import rasterio
 
 from runtime.dataset import open_dataset
-from runtime.flair import CLASSES
-from runtime.flair_hub import FlairHub
+from runtime.datasets.flair import CLASSES
+from runtime.datasets.flair_hub import FlairHub
 from runtime.satellite import SatelliteSpec
 from segx import __version__
 from segx.sample import summarise, write_flair_hub

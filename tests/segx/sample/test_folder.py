@@ -7,7 +7,7 @@ import pytest
 import rasterio
 
 from runtime.dataset import open_dataset
-from runtime.folder_dataset import FolderDataset
+from runtime.datasets.folder_dataset import FolderDataset
 from runtime.satellite import SatelliteSpec
 from segx.sample import write_folder
 

@@ -8,7 +8,7 @@ import pytest
 import rasterio
 
 from runtime.dataset import open_dataset, samples
-from runtime.landcover_ai import LandCoverAi
+from runtime.datasets.landcover_ai import LandCoverAi
 from runtime.satellite import SatelliteSpec
 from segx import __version__
 from segx.sample import summarise, write_landcover_ai

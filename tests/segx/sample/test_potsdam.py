@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.dataset import open_dataset
-from runtime.label_colors import decode
-from runtime.potsdam import Potsdam
-from runtime.potsdam_published import PALETTE
+from runtime.datasets.label_colors import decode
+from runtime.datasets.potsdam import Potsdam
+from runtime.datasets.potsdam_published import PALETTE
 from segx import __version__
 from segx.sample import write_potsdam
 from segx.sample.refine import refine_image, refine_labels

@@ -1,0 +1,68 @@
+"""Find and keep open the Sentinel-2 series that lie beside the images of a data set.
+
+sentinel2/NAME/S2_YYYYMMDD.tif    a series of one image,
+sentinel2/S2_YYYYMMDD.tif         or one for all
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import SatelliteError
+from ..geoseries import GeoSeries, open_series
+from ..products import scene_file_day
+from ..scene import SATELLITE_FOLDER
+
+MOST_SERIES = 4
+"""Series that are kept open: those of the images read last."""
+
+
+class SeriesFolder:
+    """The series of a data set."""
+
+    def __init__(self, root: Path) -> None:
+        """Remember where the data set lies; nothing needs to be there.
+
+        Args:
+            root: Folder of the data set.
+        """
+        self.root = root
+        self.path = root / SATELLITE_FOLDER
+        self._open: OrderedDict[Path, GeoSeries] = OrderedDict()
+
+    def exists(self) -> bool:
+        """Whether there is any series."""
+        return self.path.is_dir()
+
+    def files(self) -> Iterator[Path]:
+        """Every file of every series."""
+        yield from self.path.rglob("S2_*.tif")
+
+    def find(self, name: str) -> Path | None:
+        """Folder of an image's own series, else of the one for all; None without any."""
+        own = self.path / name
+        if own.is_dir():
+            return own
+        shared = self.exists() and any(scene_file_day(path) for path in self.path.iterdir())
+        return self.path if shared else None
+
+    def series(self, name: str) -> GeoSeries:
+        """Open the series of an image; few are kept open.
+
+        Raises:
+            SatelliteError: If the image has none.
+            DataError: If it is damaged.
+        """
+        folder = self.find(name)
+        if folder is None:
+            raise SatelliteError(
+                f"{self.root} has no Sentinel-2 series for {name}; expected S2_YYYYMMDD.tif files "
+                f"in {self.path / name} or, for all images, in {self.path}; add them"
+            )
+        if folder in self._open:
+            self._open.move_to_end(folder)
+        else:
+            self._open[folder] = open_series(folder)
+            if len(self._open) > MOST_SERIES:
+                self._open.popitem(last=False)
+        return self._open[folder]
