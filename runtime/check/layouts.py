@@ -30,6 +30,7 @@ from ..raster import RasterInfo, RasterReader
 from ..satellite_cells import Pixels, PixelSource
 
 D = TypeVar("D", bound=Dataset)
+F = TypeVar("F", FlairTree, FlairHub)
 
 
 class Layout(Protocol):
@@ -84,7 +85,9 @@ class _Patches(Generic[D]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Flair(_Patches[FlairTree]):
+class _FlairPatches(_Patches[F]):
+    """Patches of a file each."""
+
     def images(self) -> Iterator[RasterInfo | DataError]:
         for patch_id, patch in self.dataset.patches.items():
             found = _probe(partial(RasterReader, patch.image, assume_crs=FLAIR_CRS))
@@ -97,6 +100,9 @@ class _Flair(_Patches[FlairTree]):
     def labels(self, patch_id: str) -> Decoded | None:
         return _plain(self.dataset.labels(patch_id))
 
+
+@dataclass(frozen=True, slots=True)
+class _Flair(_FlairPatches[FlairTree]):
     def series(self) -> Iterator[tuple[str, PixelSource | DataError | None]]:
         seen = set()
         for patch_id, patch in self.dataset.patches.items():
@@ -110,19 +116,7 @@ class _Flair(_Patches[FlairTree]):
 
 
 @dataclass(frozen=True, slots=True)
-class _FlairHub(_Patches[FlairHub]):
-    def images(self) -> Iterator[RasterInfo | DataError]:
-        for patch_id, patch in self.dataset.patches.items():
-            found = _probe(partial(RasterReader, patch.image, assume_crs=FLAIR_CRS))
-            try:
-                self.dataset.aerial(patch_id)
-            except DataError as error:
-                found = error
-            yield found
-
-    def labels(self, patch_id: str) -> Decoded | None:
-        return _plain(self.dataset.labels(patch_id))
-
+class _FlairHub(_FlairPatches[FlairHub]):
     def series(self) -> Iterator[tuple[str, PixelSource | DataError | None]]:
         for patch_id, patch in self.dataset.patches.items():
             lacks = not self.dataset.has_series(patch_id)

@@ -1,5 +1,6 @@
 """`segx sample`: write a small synthetic data set in a real data set's layout."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -7,10 +8,20 @@ import typer
 
 from ..console import chosen, done, progress, say, table
 
-CONFIG_HINTS = {
-    "landcover-ai": "takes red, green and blue at 0.25 m and has 5 classes",
-    "folder": "takes some of red, green, blue and nir at 0.2 m and has 4 classes",
+OnPart = Callable[[int, int], None]
+"""Called with the parts written and the parts in all."""
+
+NEXT = {
+    "flair2": "segx train {out}",
+    "flair-hub": "segx train {out}",
+    "landcover-ai": "segx train {out} --config difd-tiny",
+    "potsdam": "segx train {out} --config cse-unet-tiny",
+    "folder": "segx train {out} --config CONFIG.toml",
+    "scene": "segx infer {out}",
 }
+"""The command after each layout; presets are for those with classes of their own."""
+
+CONFIG_HINTS = {"folder": "takes some of red, green, blue and nir at 0.2 m and has 4 classes"}
 """What the config of a training on a layout says, where no preset is for it."""
 
 
@@ -44,32 +55,22 @@ def sample(
 
     chosen("layout", layout)
     chosen("seed", seed)
-    if layout == "flair2":
-        with progress("areas") as advance:
-            write_flair2(out, seed=seed, on_area=advance)
-        then = f"segx train {out}"
-    elif layout == "flair-hub":
-        with progress("areas") as advance:
-            write_flair_hub(out, seed=seed, on_area=advance)
-        then = f"segx train {out}"
-    elif layout == "landcover-ai":
-        with progress("images") as advance:
-            write_landcover_ai(out, seed=seed, on_sheet=advance)
-        then = f"segx train {out} --config CONFIG.toml"
-    elif layout == "potsdam":
-        with progress("tiles") as advance:
-            write_potsdam(out, seed=seed, on_tile=advance)
-        then = f"segx train {out} --config cse-unet-tiny"
-    elif layout == "folder":
-        with progress("images") as advance:
-            write_folder(out, seed=seed, on_image=advance)
-        then = f"segx train {out} --config CONFIG.toml"
-    else:
+    writers: dict[str, tuple[str, Callable[[OnPart], object]]] = {
+        "flair2": ("areas", lambda tell: write_flair2(out, seed=seed, on_area=tell)),
+        "flair-hub": ("areas", lambda tell: write_flair_hub(out, seed=seed, on_area=tell)),
+        "landcover-ai": ("images", lambda tell: write_landcover_ai(out, seed=seed, on_sheet=tell)),
+        "potsdam": ("tiles", lambda tell: write_potsdam(out, seed=seed, on_tile=tell)),
+        "folder": ("images", lambda tell: write_folder(out, seed=seed, on_image=tell)),
+    }
+    if layout == "scene":
         write_scene(out, seed=seed)
-        then = f"segx infer {out}"
+    else:
+        parts, write = writers[layout]
+        with progress(parts) as advance:
+            write(advance)
     summary = summarise(out)
     say(f"synthetic data: {summary.contents}")
     table(("class", "share %"), [(name, 100 * share) for name, share in summary.shares])
     if layout in CONFIG_HINTS:
         say(f"a config for it {CONFIG_HINTS[layout]}")
-    done(out, then)
+    done(out, NEXT[layout].format(out=out))

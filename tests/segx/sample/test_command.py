@@ -43,7 +43,7 @@ def test_a_scene_is_mapped_next(
     assert (out / "sentinel2").is_dir()
 
 
-def test_landcover_ai_says_what_a_config_for_it_takes(
+def test_landcover_ai_is_trained_on_next_with_its_preset(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = functools.partial(segx.sample.write_landcover_ai, sheets=1, shape=(512, 1536))
@@ -52,10 +52,8 @@ def test_landcover_ai_says_what_a_config_for_it_takes(
     arguments = [str(out), "--layout", "landcover-ai"]
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert "synthetic data: 1 images with 3 tiles of 512 px (train 1, val" in result.stdout
-    assert result.stdout.splitlines()[-2:] == [
-        "a config for it takes red, green and blue at 0.25 m and has 5 classes",
-        f"wrote {out}; next: segx train {out} --config CONFIG.toml",
-    ]
+    last = f"wrote {out}; next: segx train {out} --config difd-tiny"
+    assert result.stdout.splitlines()[-1] == last
 
 
 def test_flair_hub_is_trained_on_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
