@@ -128,7 +128,7 @@ def exported(path: Path, *, missed: bool = False) -> Exported:
         GraphReport(spec=part, nodes=7, size_mib=0.5, found_precision="fp32", note="simplified")
         for part in bundle.manifest.parts
     )
-    ones = {"z": torch.ones(1, 2, 3, 3).numpy()}
+    ones = {"aerial_logits": torch.ones(1, 2, 3, 3).numpy()}
     row = Row(part="aerial", sample="a", agreement=agree(ones, ones), misses=())
     stage = Stage(
         reference="PyTorch", candidate="ONNX Runtime", tolerance=TOLERANCES["fp32"], rows=(row,)
