@@ -93,7 +93,7 @@ class Augmented:
             FeedError: If an array does not match.
         """
         every = (_moved(feed, symmetry) for feed in feeds for symmetry in self.symmetries)
-        # Sums of a few float32 numbers are exact in float64, whatever their order.
+        # In float64 the order of the sum does not show in the float32 that is made of it.
         total = np.zeros(0)
         for index, result in enumerate(self.model.run_many(every)):
             place = index % len(self.symmetries)
