@@ -65,6 +65,7 @@ def test_fp16_keeps_accuracy_and_gain_builds_and_maps_a_scene(
     assert report["drift"]["tiles_outside"] <= report["tiles"]
 
 
+@pytest.mark.matrix
 @pytest.mark.usefixtures("warm_converter")
 def test_noise_in_a_quantised_graph_misses_the_gate_which_blames_the_part(
     work: Path, monkeypatch: pytest.MonkeyPatch
