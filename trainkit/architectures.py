@@ -329,7 +329,7 @@ NetworkT = TypeVar("NetworkT", bound=AerialConfig | JointConfig)
 
 def pretrained_weights(config: AerialConfig | JointConfig) -> str:
     """Give what the key `pretrained` says; empty for architectures without."""
-    return str(getattr(config, "pretrained", ""))
+    return config.pretrained if isinstance(config, EncoderConfig) else ""
 
 
 def without_pretrained(config: NetworkT) -> NetworkT:

@@ -55,8 +55,8 @@ class UnitHeads(nn.Module):
         return Head(name="main", logits=logits, weight=1.0, stride=self.every)
 
 
-class AerialHeads(UnitHeads):
-    """Of an aerial branch.
+class BranchHeads(UnitHeads):
+    """Of a branch with logits of its own.
 
     Args:
         resize: Brings its logits to the tile's grid.
@@ -67,6 +67,10 @@ class AerialHeads(UnitHeads):
         super().__init__(optim)
         self.resize = thinned(resize, optim.loss_stride)
         self.aux_weight = optim.aux_weight
+
+
+class AerialHeads(BranchHeads):
+    """Of an aerial branch."""
 
     def train_heads(self, unit: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Head, ...]:
         """Give the branch's logits, and those of its auxiliary head if there is one."""
@@ -87,17 +91,8 @@ class AerialHeads(UnitHeads):
         return logits
 
 
-class SatelliteHeads(UnitHeads):
-    """Of a satellite branch.
-
-    Args:
-        resize: Brings its logits to the tile's grid.
-        optim: How it is trained.
-    """
-
-    def __init__(self, resize: nn.Module, optim: OptimConfig) -> None:
-        super().__init__(optim)
-        self.resize = thinned(resize, optim.loss_stride)
+class SatelliteHeads(BranchHeads):
+    """Of a satellite branch."""
 
     def train_heads(self, unit: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Head, ...]:
         """Give the branch's logits."""

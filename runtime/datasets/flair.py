@@ -38,7 +38,7 @@ from ..satellite import (
     window_cells,
 )
 from ..series import holds_series, open_series, series_files
-from .splits import LISTED, Split, assign, ids_of
+from .splits import LISTED, Split, SplitPatches, assign
 
 CRS = "EPSG:2154"
 """Lambert-93; some files carry an unnamed local CRS instead."""
@@ -126,7 +126,7 @@ def class_indices(values: NDArray[Any], *, where: str) -> NDArray[np.uint8]:
     return np.where(values == 0, IGNORE_INDEX, indices).astype(np.uint8)
 
 
-class FlairTree:
+class FlairTree(SplitPatches):
     """A FLAIR #2 data set on disk."""
 
     classes = CLASSES
@@ -169,14 +169,6 @@ class FlairTree:
             return assigned
         apart = {split: tuple(i for i in ids if i not in first) for split, ids in assigned.items()}
         return {**apart, TEST_1: tuple(sorted(first))}
-
-    def ids(self, split: Split) -> tuple[str, ...]:
-        """Ids of a split's patches, in order of name.
-
-        Raises:
-            DataError: If the data set has no such split.
-        """
-        return ids_of(self.splits, split, root=self.root)
 
     def groups(self) -> dict[str, str]:
         """Area of each patch by id."""

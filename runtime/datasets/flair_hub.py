@@ -46,7 +46,7 @@ from .flair_hub_layout import (
 )
 from .flair_hub_series import DATES, PatchStack, open_patch_series
 from .geopackage import PatchColumn
-from .splits import LISTED, Split, assign, ids_of
+from .splits import LISTED, Split, SplitPatches, assign
 
 SPLITS = "GLOBAL_ALL_MTD_SPLIT.gpkg"
 SPLIT_COLUMN = "split_flairchallenge"
@@ -59,7 +59,7 @@ LICENCE = (
 )
 
 
-class FlairHub:
+class FlairHub(SplitPatches):
     """A FLAIR-HUB data set on disk."""
 
     classes = CLASSES
@@ -108,14 +108,6 @@ class FlairHub:
         if published is None or (self.root / LISTED).is_file():
             return assign(self.root, list(self.patches.values()))
         return self._from_table(published)
-
-    def ids(self, split: Split) -> tuple[str, ...]:
-        """Ids of a split's patches, in order of name.
-
-        Raises:
-            DataError: If the data set has no such split.
-        """
-        return ids_of(self.splits, split, root=self.root)
 
     def groups(self) -> dict[str, str]:
         """Area of each patch by id."""

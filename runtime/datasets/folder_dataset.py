@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..classes import LandCoverClass
-from ..errors import DataError, SatelliteError
+from ..errors import DataError
 from ..fingerprint import fingerprint
 from ..metrics import IGNORE_INDEX
 from ..sample import Sample
@@ -43,7 +43,7 @@ from .folder_labels import FolderLabels
 from .folder_settings import SETTINGS, read_settings
 from .label_colors import Decoded
 from .series_folder import SeriesFolder
-from .splits import LISTED, Split, assign, ids_of, listed_splits
+from .splits import LISTED, Split, SplitPatches, assign, listed_splits
 from .windows import corners, read_filled
 
 
@@ -60,7 +60,7 @@ class ImageTile:
     is_test: bool = False
 
 
-class FolderDataset:
+class FolderDataset(SplitPatches):
     """A folder of images and labels."""
 
     def __init__(self, root: Path, *, tile: int) -> None:
@@ -117,14 +117,6 @@ class FolderDataset:
             split: tuple(i for i in sorted(self.tiles) if i.startswith(f"{split}/"))
             for split in SPLIT_FOLDERS
         }
-
-    def ids(self, split: Split) -> tuple[str, ...]:
-        """Ids of a split's tiles, in order of name.
-
-        Raises:
-            DataError: If the data set has no such split.
-        """
-        return ids_of(self.splits, split, root=self.root)
 
     def groups(self) -> dict[str, str]:
         """Image of each tile by id."""
@@ -190,15 +182,14 @@ class FolderDataset:
             SatelliteError: If the image has no series or georeference, or the series does not show
                 the tile.
         """
-        item, info = self._tile(patch_id), self._image(patch_id).info
-        if not info.placed:
-            raise SatelliteError(
-                f"{info.path} has no georeference; expected one, to find its Sentinel-2 cells; "
-                "georeference it"
-            )
-        middle = self.tile / 2
-        series = self.satellite.series(item.area)
-        return series.prepare(info.grid, item.row + middle, item.col + middle, spec)
+        item, middle = self._tile(patch_id), self.tile / 2
+        return self.satellite.window(
+            item.area,
+            self._image(patch_id).info,
+            (item.row + middle, item.col + middle),
+            spec,
+            remedy="georeference it",
+        )
 
     def fingerprint(self) -> str:
         """Hash of the side of a tile, the settings, and the names and sizes of what is read."""

@@ -32,7 +32,7 @@ from ..raster import RasterInfo, RasterReader, describe
 from ..sample import Sample
 from ..satellite import SatelliteInput, SatelliteSpec
 from .series_folder import SeriesFolder
-from .splits import LISTED, Split, assign, ids_of
+from .splits import LISTED, Split, SplitPatches, assign
 
 CRS = "EPSG:2180"
 """Poland CS92; taken for files that carry none or an unnamed one."""
@@ -82,7 +82,7 @@ class SheetTile:
     is_test: bool = False
 
 
-class LandCoverAi:
+class LandCoverAi(SplitPatches):
     """A LandCover.ai v1 data set on disk."""
 
     classes = CLASSES
@@ -125,14 +125,6 @@ class LandCoverAi:
         if not lists or (self.root / LISTED).is_file():
             return assign(self.root, list(self.tiles.values()))
         return self._from_lists(lists)
-
-    def ids(self, split: Split) -> tuple[str, ...]:
-        """Ids of a split's tiles, in order of name.
-
-        Raises:
-            DataError: If the data set has no such split.
-        """
-        return ids_of(self.splits, split, root=self.root)
 
     def groups(self) -> dict[str, str]:
         """Image of each tile by id."""

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BandError, DataError, SatelliteError
+from ..errors import BandError, DataError
 from ..fingerprint import fingerprint
 from ..grid import Grid
 from ..raster import RasterInfo
@@ -51,7 +51,7 @@ from .potsdam_published import (
     VAL_TILES,
 )
 from .series_folder import SeriesFolder
-from .splits import LISTED, Split, ids_of, listed_splits
+from .splits import LISTED, Split, SplitPatches, listed_splits
 from .windows import corners
 
 
@@ -66,7 +66,7 @@ class PotsdamPatch:
     """First column in the tile."""
 
 
-class Potsdam:
+class Potsdam(SplitPatches):
     """An ISPRS Potsdam data set on disk."""
 
     classes = CLASSES
@@ -120,14 +120,6 @@ class Potsdam:
             split: tuple(sorted(i for i, patch in self.patches.items() if patch.tile in names))
             for split, names in tiles.items()
         }
-
-    def ids(self, split: Split) -> tuple[str, ...]:
-        """Ids of a split's patches, in order of name.
-
-        Raises:
-            DataError: If the data set has no such split.
-        """
-        return ids_of(self.splits, split, root=self.root)
 
     def groups(self) -> dict[str, str]:
         """Tile of each patch by id."""
@@ -211,16 +203,14 @@ class Potsdam:
             SatelliteError: If the tile has no series or georeference, or the series does not show
                 the patch.
         """
-        patch = self._patch(patch_id)
-        info = self.grids[patch.tile]
-        if not info.placed:
-            raise SatelliteError(
-                f"{info.path} has no georeference; expected one, to find its Sentinel-2 cells; "
-                "unpack the .tfw files beside the orthophotos"
-            )
-        middle = self.side / 2
-        series = self.satellite.series(patch.tile)
-        return series.prepare(info.grid, patch.row + middle, patch.col + middle, spec)
+        patch, middle = self._patch(patch_id), self.side / 2
+        return self.satellite.window(
+            patch.tile,
+            self.grids[patch.tile],
+            (patch.row + middle, patch.col + middle),
+            spec,
+            remedy="unpack the .tfw files beside the orthophotos",
+        )
 
     def fingerprint(self) -> str:
         """Hash of the side of a patch and the names and sizes of everything that is read."""

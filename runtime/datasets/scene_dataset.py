@@ -24,7 +24,7 @@ from ..sample import AERIAL_BANDS, Sample
 from ..satellite import SatelliteInput, SatelliteSpec
 from ..scene import SATELLITE_FOLDER, SCENE_AERIAL, SCENE_LABELS, are_names
 from .flair import CLASSES, class_indices
-from .splits import Split, ids_of
+from .splits import Split, SplitPatches
 
 SPLIT = "scene"
 TILE_PX = 512
@@ -34,7 +34,7 @@ MOST_NODATA = 0.5
 LICENCE = "not known: a scene folder does not say; ask whoever made the scene"
 
 
-class SceneDataset:
+class SceneDataset(SplitPatches):
     """The tiles of a scene folder."""
 
     classes = CLASSES
@@ -76,14 +76,6 @@ class SceneDataset:
             DataError: If every tile is mostly nodata.
         """
         return {SPLIT: tuple(self._corners)}
-
-    def ids(self, split: Split) -> tuple[str, ...]:
-        """Ids of the tiles, row by row.
-
-        Raises:
-            DataError: If the split is another one than `scene`.
-        """
-        return ids_of(self.splits, split, root=self.root)
 
     def groups(self) -> dict[str, str]:
         """Name of the scene for each tile by id."""

@@ -11,6 +11,8 @@ from pathlib import Path
 from ..errors import SatelliteError
 from ..geoseries import GeoSeries, open_series
 from ..products import scene_file_day
+from ..raster import RasterInfo
+from ..satellite import SatelliteInput, SatelliteSpec
 from ..scene import SATELLITE_FOLDER
 
 MOST_SERIES = 4
@@ -66,3 +68,32 @@ class SeriesFolder:
             if len(self._open) > MOST_SERIES:
                 self._open.popitem(last=False)
         return self._open[folder]
+
+    def window(
+        self,
+        name: str,
+        image: RasterInfo,
+        centre: tuple[float, float],
+        spec: SatelliteSpec,
+        *,
+        remedy: str,
+    ) -> SatelliteInput:
+        """Resample the satellite window around a place on an image, through both CRS.
+
+        Args:
+            name: Name of the image.
+            image: The image.
+            centre: Row and column of the place, in pixel edges.
+            spec: What the window is.
+            remedy: What to do about an image without a georeference.
+
+        Raises:
+            SatelliteError: If the image has no series or georeference, or the series does not show
+                the place.
+        """
+        if not image.placed:
+            raise SatelliteError(
+                f"{image.path} has no georeference; expected one, to find its Sentinel-2 cells; "
+                f"{remedy}"
+            )
+        return self.series(name).prepare(image.grid, *centre, spec)

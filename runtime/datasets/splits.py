@@ -107,22 +107,30 @@ def draw_areas(areas: Collection[str], *, seed: int = AREA_SEED) -> dict[Split, 
     return {split: tuple(sorted(names)) for split, names in drawn.items()}
 
 
-def ids_of(splits: Mapping[Split, tuple[str, ...]], split: Split, *, root: Path) -> tuple[str, ...]:
-    """Give the ids of one split.
+class SplitPatches:
+    """What data sets of every layout have in common: patches in splits."""
 
-    Args:
-        splits: Ids by split.
-        split: The one that is wanted.
-        root: Folder of the data set.
+    root: Path
+    """Folder of the data set."""
 
-    Raises:
-        DataError: If there is no such split, or it is empty.
-    """
-    found = splits.get(split, ())
-    if not found:
-        known = ", ".join(f"{name} ({len(ids)})" for name, ids in splits.items() if ids)
-        raise DataError(f"{root} has no split '{split}'; it has {known}; choose one of them")
-    return found
+    @property
+    def splits(self) -> dict[Split, tuple[str, ...]]:
+        """Ids by split."""
+        raise NotImplementedError
+
+    def ids(self, split: Split) -> tuple[str, ...]:
+        """Ids of a split's patches, as the splits list them.
+
+        Raises:
+            DataError: If there is no such split, or it is empty.
+        """
+        found = self.splits.get(split, ())
+        if not found:
+            known = ", ".join(f"{name} ({len(ids)})" for name, ids in self.splits.items() if ids)
+            raise DataError(
+                f"{self.root} has no split '{split}'; it has {known}; choose one of them"
+            )
+        return found
 
 
 def _from_file(path: Path, areas: Mapping[str, str]) -> dict[Split, tuple[str, ...]]:
