@@ -48,8 +48,6 @@ LICENCE = (
     "CC BY-NC-SA 4.0 (https://creativecommons.org/licenses/by-nc-sa/4.0), no commercial use: "
     "LandCover.ai v1, Boguszewski et al. 2021; orthophotos of GUGiK, Poland"
 )
-SATELLITE_LICENCE = "; contains modified Copernicus Sentinel data"
-"""Added where the user has added a series."""
 
 TILE_PX = 512
 
@@ -115,7 +113,7 @@ class LandCoverAi(SplitPatches):
     @property
     def licence(self) -> str:
         """Terms of images and masks, and of the series if there is one; whom to name."""
-        return LICENCE + SATELLITE_LICENCE if self.satellite.exists() else LICENCE
+        return LICENCE + self.satellite.terms
 
     @cached_property
     def splits(self) -> dict[Split, tuple[str, ...]]:

@@ -45,7 +45,6 @@ from .potsdam_published import (
     CLASSES,
     LICENCE,
     PALETTE,
-    SATELLITE_LICENCE,
     TEST_TILES,
     TRAIN_TILES,
     VAL_TILES,
@@ -103,7 +102,7 @@ class Potsdam(SplitPatches):
     @property
     def licence(self) -> str:
         """Terms of the data, and of the series if the user has added one."""
-        return LICENCE + SATELLITE_LICENCE if self.satellite.exists() else LICENCE
+        return LICENCE + self.satellite.terms
 
     @cached_property
     def splits(self) -> dict[Split, tuple[str, ...]]:

@@ -39,7 +39,6 @@ LICENCE = (
     "ISPRS benchmark terms: given on request, for research, not to be passed on; ask ISPRS before "
     "any other use: ISPRS 2D Semantic Labeling benchmark, Potsdam, ISPRS WG II/4"
 )
-SATELLITE_LICENCE = "; contains modified Copernicus Sentinel data"
 
 MISLABELLED = "4_12"
 VAL_TILES = ("2_12", "3_12", "5_12", "6_12", "7_12")

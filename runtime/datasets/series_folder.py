@@ -18,6 +18,8 @@ from ..scene import SATELLITE_FOLDER
 MOST_SERIES = 4
 """Series that are kept open: those of the images read last."""
 
+TERMS = "; contains modified Copernicus Sentinel data"
+
 
 class SeriesFolder:
     """The series of a data set."""
@@ -35,6 +37,11 @@ class SeriesFolder:
     def exists(self) -> bool:
         """Whether there is any series."""
         return self.path.is_dir()
+
+    @property
+    def terms(self) -> str:
+        """What is added to the licence of the data where there is any series; else nothing."""
+        return TERMS if self.exists() else ""
 
     def files(self) -> Iterator[Path]:
         """Every file of every series."""
