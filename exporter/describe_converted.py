@@ -84,6 +84,7 @@ def _conversion(source: Bundle, found: Findings) -> dict[str, object]:
         "search": _search(found.search),
         "calibration_method": options.calibration_method,
         "quantize_transposed": options.quantize_transposed,
+        "full_range_weights": options.full_range_weights,
         "parts": {
             part.spec.name: _part(part, found.computed[part.spec.name]) for part in found.parts
         },

@@ -38,6 +38,8 @@ class ConvertOptions:
     calibration_method: Method = "entropy"
     quantize_transposed: bool = False
     """Quantise transposed convolutions too; TensorRT is known to compute some of them wrongly."""
+    full_range_weights: bool = False
+    """Use all levels of INT8 for weights; x86 processors without VNNI compute them in FP32 then."""
     budgets: Budgets | None = None
     """What the conversion may cost; those of the precision if None."""
     parity_samples: int = 4

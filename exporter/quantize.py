@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import onnx
@@ -44,6 +44,19 @@ class WorkerReport:
     """Other nodes in FP32."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Int8Choices:
+    """How numbers are made INT8."""
+
+    method: Method
+    """How the ranges of activations follow from the samples."""
+    transposed: bool = False
+    """Whether transposed convolutions are quantised; TensorRT runs few of them so."""
+    full_range: bool = False
+    """Whether weights use -127..127, in place of -64..64, which x86 processors without VNNI sum
+    exactly."""
+
+
 def to_fp16(
     source: Path, target: Path, *, keep: Collection[str], command: Sequence[str] = COMMAND
 ) -> WorkerReport:
@@ -68,10 +81,9 @@ def to_int8(
     target: Path,
     *,
     samples: Path,
-    method: Method,
+    choices: Int8Choices,
     skip: Collection[str],
     keep: Collection[str],
-    transposed: bool = False,
     command: Sequence[str] = COMMAND,
 ) -> WorkerReport:
     """Quantise what is worth it, and convert the rest to FP16.
@@ -84,10 +96,9 @@ def to_int8(
         target: Where the result goes; see `to_fp16`.
         samples: Folder of .npz files, in the order of their names: an array for every input of the
             graph, with a batch of 1. One is in memory at a time.
-        method: How the ranges of activations follow from the samples.
+        choices: How numbers are made INT8.
         skip: Names of nodes that are not quantised.
         keep: Names of nodes that stay in FP32, apart from those that are quantised.
-        transposed: Whether transposed convolutions are quantised; TensorRT runs few of them so.
         command: Program that does the work.
 
     Raises:
@@ -100,8 +111,7 @@ def to_int8(
         "keep": tuple(keep),
         "skip": tuple(skip),
         "samples": str(samples.resolve()),
-        "method": method,
-        "transposed": transposed,
+        **asdict(choices),
     }
     return _convert(source, target, options, command)
 

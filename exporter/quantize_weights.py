@@ -15,40 +15,60 @@ SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
 
 LARGEST = float(np.finfo(np.float16).max)
 
+FULL_LEVELS = 127
+"""Largest INT8 weight where all levels are used, those below 0 alike."""
 
-def fold_weights(model: ModelProto) -> int:
+REDUCED_LEVELS = 64
+"""Largest one whose products with two activations add up in 16 bits: 2 x 64 x 255 < 2^15. That is
+how x86 processors without VNNI sum; larger ones saturate there."""
+
+
+def fold_weights(model: ModelProto, *, full_range: bool = False) -> int:
     """Replace every QuantizeLinear of a constant by the INT8 constant, in place.
 
     Scales, of activations too, become FP16 numbers first, and never 0: a channel whose weights are
     nearly 0 has a scale of 1e-8, which FP16 does not hold. The integers are made with the scale as
     it is stored.
 
+    Args:
+        model: Graph with Q/DQ around weights, whose scales map the largest one to 127.
+        full_range: Keep all levels; otherwise, weights go to -64..64, with larger scales.
+
     Returns:
         How many constants are INT8 now.
     """
     constants = {item.name: item for item in model.graph.initializer}
-    for node in _quantizers(model):
-        scale = constants[node.input[1]]
-        scale.CopyFrom(numpy_helper.from_array(as_half(numpy_helper.to_array(scale)), scale.name))
     folded = [node for node in _quantizers(model) if node.input[0] in constants]
+    levels = FULL_LEVELS if full_range else REDUCED_LEVELS
+    of_weights = {node.input[1] for node in folded}
+    for name in {node.input[1] for node in _quantizers(model)}:
+        scale = numpy_helper.to_array(constants[name])
+        if name in of_weights:
+            half = as_half(scale * np.float32(FULL_LEVELS / levels), levels=levels)
+        else:
+            half = as_half(scale)
+        constants[name].CopyFrom(numpy_helper.from_array(half, name))
     for node in folded:
         weight, scale, zero = (numpy_helper.to_array(constants[name]) for name in node.input)
-        model.graph.initializer.append(
-            numpy_helper.from_array(_integers(weight, scale, zero, _axis(node)), node.output[0])
-        )
+        integers = _integers(weight, scale, zero, _axis(node), levels)
+        model.graph.initializer.append(numpy_helper.from_array(integers, node.output[0]))
         model.graph.node.remove(node)
     _drop_unused(model)
     return len(folded)
 
 
-def as_half(scale: NDArray[np.float32]) -> NDArray[np.float32]:
+def as_half(scale: NDArray[np.float32], *, levels: int = FULL_LEVELS) -> NDArray[np.float32]:
     """Round scales to FP16 numbers above 0; those beyond FP16 stay as they are.
 
     Tiny ones are rounded up, so that the largest weight still fits.
+
+    Args:
+        scale: What one level stands for; any shape.
+        levels: Largest level.
     """
     rounded = np.clip(scale, SMALLEST, LARGEST).astype(np.float16)
     # Below 6.1e-5, FP16 has less than 11 bits: rounding down would cut off the largest weights.
-    short = rounded.astype(np.float32) * 127.5 < scale * 127.0
+    short = rounded.astype(np.float32) * (levels + 0.5) < scale * levels
     above = np.nextafter(np.minimum(rounded, np.float16(1.0)), np.float16(2.0))
     rounded = np.where(short, above, rounded)
     return np.where(scale > LARGEST, scale, rounded.astype(np.float32)).astype(np.float32)
@@ -93,14 +113,17 @@ def _axis(node: NodeProto) -> int:
 
 
 def _integers(
-    weight: NDArray[np.float32], scale: NDArray[np.float32], zero: NDArray[np.int8], axis: int
+    weight: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    zero: NDArray[np.int8],
+    axis: int,
+    largest: int,
 ) -> NDArray[np.int8]:
     if scale.ndim == 1:
         shape = [-1 if i == axis % weight.ndim else 1 for i in range(weight.ndim)]
         scale, zero = scale.reshape(shape), zero.reshape(shape)
     levels = np.rint(weight.astype(np.float64) / scale) + zero
-    limits = np.iinfo(zero.dtype)
-    return np.clip(levels, limits.min, limits.max).astype(zero.dtype)
+    return np.clip(levels, -largest, largest).astype(zero.dtype)
 
 
 def _drop_unused(model: ModelProto) -> None:

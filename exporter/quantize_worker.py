@@ -48,6 +48,8 @@ class Job:
     """Names of nodes that are not quantised."""
     transposed: bool = False
     """Whether transposed convolutions are quantised."""
+    full_range: bool = False
+    """Whether weights use all levels of INT8; see `quantize_weights.fold_weights`."""
 
 
 class StreamedSamples:
@@ -91,7 +93,7 @@ def main(job_file: str) -> None:
         onnx.save(model, named)
         if job.samples is not None:
             model = _quantized(named, job, [short[name] for name in job.skip])
-            fold_weights(model)
+            fold_weights(model, full_range=job.full_range)
             keep |= _beside(model, keep)
         round_tiny_weights(model, keep)
         onnx.save(model, named)

@@ -27,7 +27,7 @@ from .lint import require_clean
 from .options import ConvertOptions
 from .plan import Plan, Recipe, branch_of
 from .proof import MacShares, mac_shares, require_precision, work_shares
-from .quantize import WorkerReport, to_fp16, to_int8
+from .quantize import Int8Choices, WorkerReport, to_fp16, to_int8
 from .ranges import RangeReport, TensorRange, measure_ranges, range_report, unite
 
 RANGE_SAMPLES = 16
@@ -177,15 +177,13 @@ class Workshop:
     ) -> WorkerReport:
         if precision == "fp16":
             return to_fp16(source, target, keep=kept)
-        return to_int8(
-            source,
-            target,
-            samples=self.store.folder(spec),
+        choices = Int8Choices(
             method=self.options.calibration_method,
-            skip=skipped,
-            keep=kept,
             transposed=self.options.quantize_transposed,
+            full_range=self.options.full_range_weights,
         )
+        samples = self.store.folder(spec)
+        return to_int8(source, target, samples=samples, choices=choices, skip=skipped, keep=kept)
 
 
 @dataclass

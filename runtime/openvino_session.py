@@ -18,6 +18,9 @@ from .session import ExecutedPrecision, check_feed, check_names
 WEIGHTED = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul"})
 """OpenVINO's kinds of layers that multiply by weights."""
 
+SMALL_WEIGHT = 64
+"""Largest INT8 weight for which 2 x 64 x 255 is less than 2^15."""
+
 PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
 """OpenVINO's names of the types that a layer computes in, and ours."""
 
@@ -30,7 +33,8 @@ class OpenVinoSession:
 
         The precision is always set: left alone, OpenVINO computes an FP32 graph in BF16 on CPUs
         that have it. FP32 bundles run in FP32, the others in BF16 where the CPU has it, else FP32;
-        INT8 bundles in INT8 beside that, but only where the CPU adds INT8 products up exactly.
+        INT8 bundles in INT8 beside that, but only where their products are summed exactly: by the
+        CPU, or because the weights are small enough for 16 bits.
 
         Raises:
             BackendError: If OpenVINO is not installed.
@@ -39,21 +43,21 @@ class OpenVinoSession:
         core = _core()
         precision = part.precision
         config = {"PERFORMANCE_HINT": "LATENCY"}
-        if precision == "int8" and not sums_int8_exactly():
-            # What Q/DQ round is computed in FP32 then, and in no layer in INT8.
-            precision, config["LP_TRANSFORMS_MODE"] = "fp32", "NO"
-        executed, config["INFERENCE_PRECISION_HINT"] = _precision(core, precision)
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = str(threads)
         self.inputs: tuple[TensorSpec, ...] = tuple(
             replace(spec, shape=spec.with_batch(batch)) for spec in part.inputs
         )
-        self.precision: ExecutedPrecision = executed
         self._path = path
         self._outputs = [spec.name for spec in part.outputs]
         try:
             model = core.read_model(str(path))
             check_names(path, part, _names(model.inputs), _names(model.outputs))
+            if precision == "int8" and not (sums_int8_exactly() or _has_small_weights(model)):
+                # What Q/DQ round is computed in FP32 then, and in no layer in INT8.
+                precision, config["LP_TRANSFORMS_MODE"] = "fp32", "NO"
+            executed, config["INFERENCE_PRECISION_HINT"] = _precision(core, precision)
+            self.precision: ExecutedPrecision = executed
             model.reshape({spec.name: list(spec.with_batch(batch)) for spec in part.inputs})
             self._request = core.compile_model(model, "CPU", config).create_infer_request()
         except RuntimeError as error:
@@ -134,7 +138,7 @@ def cpu_has_bf16() -> bool:
 
 @cache
 def sums_int8_exactly() -> bool:
-    """Tell whether this processor's INT8 sums come out right, by one convolution.
+    """Tell whether this processor's INT8 sums come out right for all weights, by one convolution.
 
     Without VNNI, two products of INT8 are added in 16 bits, in which large ones saturate: maps come
     out wrong without a word.
@@ -159,6 +163,15 @@ def sums_int8_exactly() -> bool:
     compiled = core.compile_model(Model([convolved], [image]), "CPU", config)
     found = compiled([np.full((1, channels, 8, 8), 255, np.float32)])[0]
     return bool(np.allclose(found, 255 * 127 * channels * kernel**2, rtol=1e-3))
+
+
+def _has_small_weights(model: Any) -> bool:
+    """Whether no sum of two products of a weight and an activation leaves 16 bits."""
+    return all(
+        np.abs(node.get_data().astype(np.int16)).max(initial=0) <= SMALL_WEIGHT
+        for node in model.get_ops()
+        if node.get_type_name() == "Constant" and node.get_element_type().to_string() == "i8"
+    )
 
 
 def _has_bf16(core: Any) -> bool:

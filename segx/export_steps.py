@@ -49,6 +49,7 @@ class Request:
     seed: int
     force_calibration: bool
     quantize_transposed: bool
+    full_range_weights: bool
     plan: str | None
     repair_minutes: float
     gate_split: str | None
@@ -254,6 +255,7 @@ def convert_options(request: Request, segx_version: str) -> "ConvertOptions":
         weights_licence=request.licence,
         calibration_method=request.calibration_method,
         quantize_transposed=request.quantize_transposed,
+        full_range_weights=request.full_range_weights,
     )
 
 

@@ -77,6 +77,12 @@ def export(
         "--quantize-transposed",
         help="Quantise transposed convolutions too; TensorRT computes some of them wrongly.",
     ),
+    full_range_weights: bool = typer.Option(
+        False,
+        "--full-range-weights",
+        help="Give INT8 weights 255 levels in place of 129. x86 processors without VNNI compute "
+        "such a bundle in FP32.",
+    ),
     gate_split: str | None = typer.Option(
         None, help="Split for the verdict. Default: test if there is one, else a third of val."
     ),
@@ -156,6 +162,7 @@ def export(
         seed=seed,
         force_calibration=force_calibration,
         quantize_transposed=quantize_transposed,
+        full_range_weights=full_range_weights,
         plan=plan,
         repair_minutes=repair_minutes,
         gate_split=gate_split,

@@ -13,7 +13,7 @@ from onnx import ModelProto, numpy_helper
 
 from exporter.emulate import emulate
 from exporter.node_errors import NodeError, measure_errors
-from exporter.quantize import to_fp16, to_int8
+from exporter.quantize import Int8Choices, to_fp16, to_int8
 from exporter.to_onnx import finish
 
 pytestmark = pytest.mark.usefixtures("warm_converter")
@@ -81,7 +81,7 @@ def quantized(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
         source,
         target,
         samples=folder / "samples",
-        method="max",
+        choices=Int8Choices(method="max"),
         skip=("second",),
         keep=("large", "too_large", "small"),
     )

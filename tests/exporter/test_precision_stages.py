@@ -79,6 +79,7 @@ def test_a_processor_whose_int8_sums_saturate_proves_nothing_and_refuses_nothing
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runtime.openvino_session.sums_int8_exactly", lambda: False)
+    monkeypatch.setattr("runtime.openvino_session._has_small_weights", lambda model: False)
     assert prove_executed([part(tmp_path)]) == {"made": {"fp32": LAYERS}}
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, numpy_helper
 
 from exporter.lint import lint
-from exporter.quantize import WorkerReport, to_fp16, to_int8
+from exporter.quantize import Int8Choices, WorkerReport, to_fp16, to_int8
 from exporter.quantize_worker import StreamedSamples
 from exporter.to_onnx import finish
 from runtime.errors import BundleError
@@ -110,7 +110,9 @@ def half(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Converted:
 @pytest.fixture(scope="module")
 def quantized(source: Path, samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Converted:
     target = tmp_path_factory.mktemp("int8") / "aerial.onnx"
-    report = to_int8(source, target, samples=samples, method="max", skip=SKIP, keep=KEEP)
+    report = to_int8(
+        source, target, samples=samples, choices=Int8Choices(method="max"), skip=SKIP, keep=KEEP
+    )
     return onnx.load(target), report, target
 
 
@@ -249,7 +251,12 @@ def transposed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Conver
     folder = tmp_path_factory.mktemp("transposed")
     samples, target = write_samples(folder / "many", 40), folder / "aerial.onnx"
     report = to_int8(
-        source, target, samples=samples, method="entropy", skip=(), keep=KEEP, transposed=True
+        source,
+        target,
+        samples=samples,
+        choices=Int8Choices(method="entropy", transposed=True),
+        skip=(),
+        keep=KEEP,
     )
     return onnx.load(target), report, target
 
@@ -352,4 +359,6 @@ def test_samples_are_read_one_by_one_in_the_order_of_their_names(samples: Path) 
 def test_a_folder_without_samples_is_refused(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.onnx"
     with pytest.raises(ValueError, match="holds no samples"):
-        to_int8(source, target, samples=tmp_path, method="max", skip=(), keep=())
+        to_int8(
+            source, target, samples=tmp_path, choices=Int8Choices(method="max"), skip=(), keep=()
+        )

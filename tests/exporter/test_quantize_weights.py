@@ -67,24 +67,31 @@ def constants(model: ModelProto) -> dict[str, NDArray[Any]]:
     return {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
 
 
+@pytest.mark.parametrize(("full_range", "largest"), [(True, 127), (False, 64)])
 @pytest.mark.parametrize(("operator", "axis"), [("Conv", 0), ("ConvTranspose", 1)])
 @given(
     weight=hnp.arrays(np.float32, (4, 4, 1, 1), elements=st.floats(-8.0, 8.0, width=32)),
     small=st.integers(0, 3),
 )
 def test_a_weight_is_its_integers_times_its_scale_within_half_a_step(
-    operator: str, axis: int, weight: NDArray[np.float32], small: int
+    operator: str,
+    axis: int,
+    full_range: bool,
+    largest: int,
+    weight: NDArray[np.float32],
+    small: int,
 ) -> None:
     index: Any = (slice(None),) * axis + (small,)
     weight[index] *= np.float32(1e-9)
     reduced = tuple(i for i in range(4) if i != axis)
     scale = np.maximum(np.abs(weight).max(axis=reduced) / 127, 1e-12).astype(np.float32)
     model = made(operator, weight, scale, axis)
-    assert fold_weights(model) == 1
+    assert fold_weights(model, full_range=full_range) == 1
     found = constants(model)
     shape = [-1 if i == axis else 1 for i in range(4)]
     step = found["sw"].reshape(shape).astype(np.float64)
     assert found["wq"].dtype == np.int8
+    assert np.abs(found["wq"].astype(np.int16)).max() <= largest
     assert (np.abs(found["wq"] * step - weight) <= 0.51 * step).all()
 
 

@@ -209,7 +209,8 @@ def test_the_processor_decides_what_int8_bundles_run_in(
     exact: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backend_findings, "sums_int8_exactly", lambda: exact)
-    assert ("no VNNI: int8 bundles run in FP32" in backend("openvino").note) != exact
+    said = "no VNNI: int8 bundles with full-range weights run in FP32"
+    assert (said in backend("openvino").note) != exact
 
 
 def test_a_machine_without_proc_is_described_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,7 @@ def test_what_a_cpu_computes_in_follows_from_the_bundle_and_the_cpu(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("runtime.openvino_session.sums_int8_exactly", lambda: has_vnni)
+    monkeypatch.setattr("runtime.openvino_session._has_small_weights", lambda model: False)
     asked: dict[str, str] = {}
 
     def compiled(core: Any, model: Any, device: str, config: dict[str, str]) -> Any:
@@ -101,9 +102,9 @@ def quantized_weights() -> dict[str, NDArray[Any]]:
         "b2": rng.uniform(4, 8, 8).astype(np.float16),
         "sw": rng.uniform(5e-4, 1e-3, 8).astype(np.float16),
         "zeros": np.zeros(8, dtype=np.int8),
-        # Of 7 bits: processors without VNNI add two products in 16 bits, where larger saturate.
-        "w1": rng.integers(-63, 64, (8, 8, 3, 3), dtype=np.int8),
-        "w2": rng.integers(-63, 64, (8, 8, 3, 3), dtype=np.int8),
+        # Processors without VNNI add two products in 16 bits, where larger ones saturate.
+        "w1": rng.integers(-64, 65, (8, 8, 3, 3), dtype=np.int8),
+        "w2": rng.integers(-64, 65, (8, 8, 3, 3), dtype=np.int8),
     }
     scalars = {"sx": np.float16(0.03), "sr": np.float16(0.08), "zero": np.int8(0)}
     return {**found, **{name: np.asarray(value) for name, value in scalars.items()}}
@@ -170,7 +171,6 @@ def vnni(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runtime.openvino_session.sums_int8_exactly", lambda: True)
 
 
-@pytest.mark.usefixtures("vnni")
 def test_what_is_executed_is_named_honestly(quantized: Path) -> None:
     session = OpenVinoSession(quantized, quantized_part(), batch=1, threads=1)
     assert session.precision in ("int8+bf16", "int8+fp32")
@@ -180,17 +180,32 @@ def test_what_is_executed_is_named_honestly(quantized: Path) -> None:
     assert other.precision == "fp32"
 
 
-@pytest.mark.parametrize("exact", [True, False])
-def test_a_processor_whose_int8_sums_saturate_computes_in_fp32(
-    exact: bool, quantized: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("exact", "largest", "executed"),
+    [(True, 65, "int8"), (False, 64, "int8"), (False, 65, "fp32"), (False, -128, "fp32")],
+)
+def test_a_processor_whose_int8_sums_saturate_computes_larger_weights_in_fp32(
+    exact: bool,
+    largest: int,
+    executed: str,
+    quantized: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("runtime.openvino_session.sums_int8_exactly", lambda: exact)
-    session = OpenVinoSession(quantized, quantized_part(), batch=1, threads=1)
+    model = onnx.load(quantized)
+    (stored,) = (item for item in model.graph.initializer if item.name == "w2")
+    weights = onnx.numpy_helper.to_array(stored).copy()
+    weights[0, 0, 0, 0] = largest
+    stored.CopyFrom(onnx.numpy_helper.from_array(weights, "w2"))
+    path = tmp_path / "made.onnx"
+    onnx.save(model, path)
+    session = OpenVinoSession(path, quantized_part(), batch=1, threads=1)
     session.require_executed()
-    assert set(session.computed()) == {"int8" if exact else "fp32"}
-    assert session.precision.startswith("int8") == exact
+    assert set(session.computed()) == {executed}
+    assert session.precision.startswith("int8") == (executed == "int8")
     x = np.random.default_rng(6).normal(size=SHAPE).astype(np.float32)
-    emulated = open_session("onnxruntime", quantized, quantized_part(), threads=1)
+    emulated = open_session("onnxruntime", path, quantized_part(), threads=1)
     found, expected = session.run({"x": x})["out"], emulated.run({"x": x})["out"]
     assert np.abs(found - expected).mean() < 0.02
 

@@ -351,6 +351,7 @@ def test_a_bundle_is_converted_with_data_that_must_be_named(
         *("--precision", "fp16", "--calibration", flair, "--out", tmp_path / "x.segx"),
         *("--calibration-areas", "a, b", "--calibration-samples", 3, "--seed", 7),
         *("--plan", "aerial=fp16", "--calibration-method", "max", "--quantize-transposed"),
+        "--full-range-weights",
     )
     assert found.exit_code == 3, found.output
     asked = conversions[0]
@@ -358,6 +359,7 @@ def test_a_bundle_is_converted_with_data_that_must_be_named(
     assert asked.calibration.seed == 7
     assert asked.options.plan == {"aerial": "fp16"}
     assert (asked.options.calibration_method, asked.options.quantize_transposed) == ("max", True)
+    assert asked.options.full_range_weights
 
 
 def test_a_record_names_the_samples_and_the_data_are_those_of_eval(
