@@ -1,0 +1,71 @@
+"""Make the bundles of a preset with random weights, in every precision, on generated data."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from exporter.calibrate import CalibrationData
+from exporter.convert import convert
+from exporter.export import export
+from exporter.options import ConvertOptions, ExportOptions
+from runtime.bundle import Bundle
+from runtime.dataset import open_dataset
+from runtime.manifest import Precision
+from segx import __version__
+from segx.sample import write_flair2, write_landcover_ai, write_potsdam
+from trainkit.checkpoint import Origin, build_empty, load_checkpoint, save_checkpoint
+from trainkit.config import load
+
+SAMPLES: dict[int, Callable[[Path], Path]] = {
+    13: partial(write_flair2, seed=1, areas=3, patches_per_side=2),
+    6: partial(write_potsdam, seed=1),
+    5: partial(write_landcover_ai, seed=1),
+}
+"""Data sets by their number of classes."""
+
+LOWER: tuple[Precision, ...] = ("fp16", "int8")
+
+
+def sample_for(preset: str, folder: Path) -> Path:
+    """Give the data set that a preset is for, written below a folder if it is not there yet."""
+    classes = load(preset).num_classes
+    out = folder / str(classes)
+    return out if out.is_dir() else SAMPLES[classes](out)
+
+
+def make_bundles(preset: str, folder: Path, sample: Path) -> dict[Precision, Bundle]:
+    """Write checkpoint and bundles of a preset.
+
+    Args:
+        preset: Its name.
+        folder: Gets the checkpoint PRESET and the bundles PRESET-PRECISION.segx.
+        sample: Data set of its layout; see `sample_for`.
+
+    Returns:
+        The bundles, none of which is verified.
+    """
+    model = build_empty(load(preset)).eval()
+    dataset = open_dataset(sample, tile=model.config.input.tile_size)
+    origin = Origin(
+        segx_version=__version__,
+        classes=dataset.classes,
+        steps=dict.fromkeys(model.units, 0),
+        toy=True,
+        provenance={},
+        metrics={},
+    )
+    checkpoint = load_checkpoint(save_checkpoint(folder / preset, model, origin))
+    options = ExportOptions(segx_version=__version__, parity_samples=1)
+    full = export(checkpoint, folder / f"{preset}-fp32.segx", options).bundle
+    data = CalibrationData(dataset=dataset, samples=2)
+    found: dict[Precision, Bundle] = {"fp32": full}
+    for precision in LOWER:
+        wanted = ConvertOptions(
+            segx_version=__version__,
+            precision=precision,
+            calibration_method="max",
+            parity_samples=1,
+        )
+        out = folder / f"{preset}-{precision}.segx"
+        found[precision] = convert(full, out, wanted, calibration=data).bundle
+    return found
