@@ -56,7 +56,7 @@ demo: $(STAMP)
 venv: $(STAMP)
 
 # The versions in constraints/ were resolved on Linux; elsewhere, and for a Python without a file,
-# the newest are installed.
+# the newest are installed. Python compiles what it imports; pip would compile all of PyTorch.
 $(STAMP): pyproject.toml $(wildcard constraints/*.txt)
 	@test -n "$(PYTHON)" && $(PYTHON) -c '$(MIN_OK)' || { \
 		echo "make: found $$($(or $(PYTHON),python3) --version 2>&1); segx needs Python 3.10 or newer;" \
@@ -65,7 +65,7 @@ $(STAMP): pyproject.toml $(wildcard constraints/*.txt)
 	@pins=constraints/$$($(BIN)/python -c 'import sys; print("py%d%d" % sys.version_info[:2])').txt; \
 	if [ "$$(uname -s)" != Linux ] || [ ! -f $$pins ]; then \
 		echo "no pinned versions for this system or Python: installing the newest"; pins=/dev/null; fi; \
-	set -x; $(BIN)/python -m pip install --no-input --disable-pip-version-check -q \
+	set -x; $(BIN)/python -m pip install --no-input --disable-pip-version-check -q --no-compile \
 		-c $$pins -e '.[train,export,ort,dev]'
 	@touch $@
 

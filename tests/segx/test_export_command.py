@@ -330,10 +330,15 @@ def test_int8_writes_the_fp32_bundle_first_and_takes_it_again(
     assert conversions[1].source.sha256 == conversions[0].source.sha256
 
 
+@pytest.mark.usefixtures("conversions")
 def test_a_conversion_is_shown_as_tables_with_the_verdict(
-    run: Callable[..., Path], flair: Path, conversions: list[Conversion], tmp_path: Path
+    tiny_bundle: Path, flair: Path, tmp_path: Path
 ) -> None:
-    result = invoke(run(), "--eval", flair, "--precision", "int8", "--json", tmp_path / "j.json")
+    result = invoke(
+        tiny_bundle,
+        *("--calibration", flair, "--eval", flair, "--precision", "int8"),
+        *("--out", tmp_path / "x.segx", "--json", tmp_path / "j.json"),
+    )
     lines = result.stdout.splitlines()
     assert any(line.split()[:2] == ["aerial", "aerial.onnx"] and "75.0" in line for line in lines)
     assert lines[-2] == "verified: no (int8 misses its budgets)"
