@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,8 +15,11 @@ from .errors import BackendError, BundleError, brief
 from .manifest import PartSpec, Precision, TensorSpec
 from .session import ExecutedPrecision, check_feed, check_names
 
-WEIGHTED = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul"})
-"""OpenVINO's kinds of layers that multiply by weights."""
+OF_ACTIVATIONS = "MatMul"
+"""OpenVINO's kind of layer that multiplies two activations."""
+
+WEIGHTED = frozenset({"Convolution", "Deconvolution", "FullyConnected", OF_ACTIVATIONS})
+"""OpenVINO's kinds of layers that multiply by weights, or by what is counted with them."""
 
 SMALL_WEIGHT = 64
 """Largest INT8 weight for which 2 x 64 x 255 is less than 2^15."""
@@ -34,14 +37,13 @@ class OpenVinoSession:
         The precision is always set: left alone, OpenVINO computes an FP32 graph in BF16 on CPUs
         that have it. FP32 bundles run in FP32, the others in BF16 where the CPU has it, else FP32;
         INT8 bundles in INT8 beside that, but only where their products are summed exactly: by the
-        CPU, or because the weights are small enough for 16 bits.
+        CPU, or because one factor is small enough for sums of two in 16 bits.
 
         Raises:
             BackendError: If OpenVINO is not installed.
             BundleError: If the graph cannot be compiled, or is not what the manifest says.
         """
         core = _core()
-        precision = part.precision
         config = {"PERFORMANCE_HINT": "LATENCY"}
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = str(threads)
@@ -53,18 +55,25 @@ class OpenVinoSession:
         try:
             model = core.read_model(str(path))
             check_names(path, part, _names(model.inputs), _names(model.outputs))
-            if precision == "int8" and not (sums_int8_exactly() or _has_small_weights(model)):
-                # What Q/DQ round is computed in FP32 then, and in no layer in INT8.
-                precision, config["LP_TRANSFORMS_MODE"] = "fp32", "NO"
-            executed, config["INFERENCE_PRECISION_HINT"] = _precision(core, precision)
-            self.precision: ExecutedPrecision = executed
             model.reshape({spec.name: list(spec.with_batch(batch)) for spec in part.inputs})
-            self._request = core.compile_model(model, "CPU", config).create_infer_request()
+            saturates = part.precision == "int8" and not sums_int8_exactly()
+            if not saturates or _has_small_weights(model):
+                self._compile(core, model, part.precision, config)
+                saturates = saturates and self._multiplies_activations()
+            if saturates:
+                # What Q/DQ round is computed in FP32 then, and in no layer in INT8.
+                self._compile(core, model, "fp32", {**config, "LP_TRANSFORMS_MODE": "NO"})
         except RuntimeError as error:
             raise BundleError(
                 f"{path} cannot be compiled by OpenVINO ({brief(error)}); expected a part of this "
                 "bundle; try `--backend onnxruntime` or export the bundle again"
             ) from error
+
+    def _compile(self, core: Any, model: Any, asked: Precision, config: dict[str, str]) -> None:
+        self.precision: ExecutedPrecision
+        self.precision, hint = _precision(core, asked)
+        compiled = core.compile_model(model, "CPU", {**config, "INFERENCE_PRECISION_HINT": hint})
+        self._request = compiled.create_infer_request()
 
     def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run the part once; see `Session.run`."""
@@ -78,16 +87,24 @@ class OpenVinoSession:
         Returns:
             Number of layers by `fp32`, `bf16`, `fp16` or `int8`.
         """
-        counts: Counter[str] = Counter()
+        counts = Counter(precision for _, precision in self._layers())
+        return dict(sorted(counts.items()))
+
+    def _layers(self) -> Iterator[tuple[str, str]]:
+        """Give kind and precision of every layer that multiplies by weights or activations."""
         for node in self._request.get_compiled_model().get_runtime_model().get_ops():
             info = node.get_rt_info()
-            if info["layerType"].astype(str) in WEIGHTED:
+            layer = info["layerType"].astype(str)
+            if layer in WEIGHTED:
                 # A matrix product with weights stored in INT8 is said to run in INT8, even where
                 # its kernel, such as `brgemm_avx2_f32`, computes in FP32.
                 kernel = info["primitiveType"].astype(str).rpartition("_")[2].lower()
                 kind = kernel if kernel in PRECISIONS else info["runtimePrecision"].astype(str)
-                counts[PRECISIONS.get(kind, kind)] += 1
-        return dict(sorted(counts.items()))
+                yield layer, PRECISIONS.get(kind, kind)
+
+    def _multiplies_activations(self) -> bool:
+        """Whether a product of two activations is computed in INT8."""
+        return (OF_ACTIVATIONS, "int8") in self._layers()
 
     def require_executed(self) -> None:
         """Refuse a part whose layers do not run in the precision that this session names.

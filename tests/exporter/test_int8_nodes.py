@@ -1,4 +1,4 @@
-"""The layers at both ends of a part are left out of INT8."""
+"""The layers at both ends of a part, and products of activations, are left out of INT8."""
 
 import onnx
 import pytest
@@ -7,12 +7,15 @@ from exporter.int8_nodes import keep_from_int8
 
 FIRST = "it takes raw inputs, whose bands share one scale"
 LAST = "it gives the result of the part"
+PRODUCT = "it multiplies activations"
 
 
 def kept(signature: str, body: str, **work: float) -> dict[str, str]:
     model = onnx.parser.parse_model(
         f'<ir_version: 10, opset_import: ["" : 20]> g {signature} {{{body}}}'
     )
+    weights = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [1], [1.0])
+    model.graph.initializer.append(weights)
     shares = dict.fromkeys((node.name for node in model.graph.node), 0.0) | work
     return keep_from_int8(model, shares)
 
@@ -101,6 +104,18 @@ def test_dates_and_masks_are_no_image() -> None:
 def test_a_layer_between_image_and_result_is_left_out(operator: str) -> None:
     body = f"[only] y = {operator} (x, w)"
     assert set(kept("(float[N,5,8,8] x) => (float[N,4,8,8] y)", body)) == {"only"}
+
+
+def test_products_of_activations_are_left_out_however_much_work_they_are() -> None:
+    signature = "(float[N,5,8,8] x) => (float[N,5,8,8] y)"
+    body = """
+        [stem] a = Conv (x, w)
+        [query] q = MatMul (a, w)
+        [scores] s = MatMul (q, a)
+        [mixed] m = MatMul (w, s)
+        [head] y = Conv (m, w)
+        """
+    assert kept(signature, body, scores=0.9) == {"stem": FIRST, "scores": PRODUCT, "head": LAST}
 
 
 def test_a_part_without_weights_has_none() -> None:

@@ -240,6 +240,35 @@ def test_weights_that_are_stored_in_int8_are_not_taken_for_sums_in_int8(
     session.require_executed()
 
 
+ATTENTION = """
+<ir_version: 10, opset_import: ["" : 20]>
+made (float[N,8,12,12] x) => (float[N,8,12,12] out) {
+    xq = QuantizeLinear (x, sx, zero)
+    xd = DequantizeLinear (xq, sx, zero)
+    out = MatMul (xd, xd)
+}
+"""
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_products_of_activations_are_computed_in_int8_only_where_sums_are_exact(
+    exact: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.openvino_session.sums_int8_exactly", lambda: exact)
+    model = onnx.parser.parse_model(ATTENTION)
+    for name, value in {"sx": np.float32(0.03), "zero": np.int8(0)}.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), name))
+    onnx.save(model, tmp_path / "made.onnx")
+    tensors = {
+        name: TensorSpec(name=name, dtype="float32", shape=("N", 8, 12, 12))
+        for name in ("x", "out")
+    }
+    part = dataclasses.replace(quantized_part(), inputs=(tensors["x"],), outputs=(tensors["out"],))
+    session = OpenVinoSession(tmp_path / "made.onnx", part, batch=1, threads=1)
+    assert session.computed() == {"int8" if exact else "fp32": 1}
+    assert session.precision.startswith("int8") == exact
+
+
 def test_whether_int8_sums_are_exact_is_found_by_trying() -> None:
     flags = Path("/proc/cpuinfo")
     if not flags.is_file() or "flags" not in flags.read_text():
