@@ -103,13 +103,20 @@ def measure(
     )
 
 
-def judge(steps: Mapping[str, int], data: EvalData | None, accuracy: Accuracy | None) -> Verdict:
+def judge(
+    steps: Mapping[str, int],
+    data: EvalData | None,
+    accuracy: Accuracy | None,
+    *,
+    reference: str = "the checkpoint",
+) -> Verdict:
     """Decide whether a bundle whose stages agree is verified.
 
     Args:
-        steps: Optimizer steps of each branch; 0 for random weights.
+        steps: Optimizer steps of each branch; 0 for random weights. Empty if they are not known.
         data: What there was to measure on.
         accuracy: What was measured; None if nothing could be.
+        reference: What the bundle was made of.
     """
     untrained = [branch for branch, count in steps.items() if not count]
     if untrained:
@@ -123,8 +130,8 @@ def judge(steps: Mapping[str, int], data: EvalData | None, accuracy: Accuracy | 
         return Verdict(verified=False, missed=False, text=text)
     change = accuracy.miou - accuracy.reference_miou
     measured = (
-        f"mIoU {100 * accuracy.miou:.2f} % against {100 * accuracy.reference_miou:.2f} % of the "
-        f"checkpoint on {accuracy.patches} patches, {accuracy.scored_classes} classes"
+        f"mIoU {100 * accuracy.miou:.2f} % against {100 * accuracy.reference_miou:.2f} % of "
+        f"{reference} on {accuracy.patches} patches, {accuracy.scored_classes} classes"
     )
     allowed = f"{100 * MIOU_BUDGET:.2f} points are allowed"
     if abs(change) > MIOU_BUDGET:

@@ -1,6 +1,6 @@
 """Write the ONNX file of each part: trace, fold, simplify, check."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -61,24 +61,39 @@ def write_graphs(
     reports = []
     for part in parts:
         feed = {spec.name: known[spec.name] for spec in part.inputs}
-        reports.append(_write_graph(part, folder, feed, options.metadata(bundle)))
+        traced, spec = part_to_onnx(part), part_spec(part)
+        reports.append(write_graph(traced, spec, folder, feed, options.metadata(bundle)))
         known.update(run(part.name, feed))
         on_part(f"{part.name}.onnx written")
     return tuple(reports)
 
 
-def _write_graph(
-    part: Part,
+def write_graph(
+    model: onnx.ModelProto,
+    spec: PartSpec,
     folder: Path,
     feed: Mapping[str, NDArray[Any]],
     metadata: Mapping[str, str],
+    *,
+    allowed: Collection[str] = (),
 ) -> GraphReport:
-    spec = part_spec(part)
-    traced = part_to_onnx(part)
-    fold_batch_norm(traced)
-    simplified = simplify(finish(traced, {}), spec, feed)
+    """Fold, simplify and check the graph of one part, and write its file.
+
+    Args:
+        model: The graph as it was made; norms are folded in place.
+        spec: What the manifest says of it.
+        folder: Where the file goes.
+        feed: Inputs of a batch of two, to prove on that simplifying changes nothing.
+        metadata: Key and value of each entry written into the file.
+        allowed: Rules of `lint` that it may break.
+
+    Raises:
+        BundleError: If the graph breaks another rule.
+    """
+    fold_batch_norm(model)
+    simplified = simplify(finish(model, {}), spec, feed)
     model = finish(simplified.model, {"segx.part": spec.name, **metadata})
-    require_clean(model, spec)
+    require_clean(model, spec, allowed=allowed)
     path = folder / spec.file
     onnx.save(model, path)
     return GraphReport(

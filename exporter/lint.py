@@ -14,7 +14,7 @@ transposed    no Q/DQ on transposed convolutions, unless they are wanted
 precision     the work is done in the precision that was asked for
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto
 
 from runtime.errors import BundleError
-from runtime.manifest import PartSpec, TensorSpec
+from runtime.manifest import Manifest, PartSpec, TensorSpec
 
 from .lint_graph import DOMAINS, LintGraph
 from .lint_precision import constants, precision, raw, transposed
@@ -37,6 +37,10 @@ RANDOM = frozenset(
 )
 
 DTYPES: dict[int, str] = {TensorProto.UINT8: "uint8", TensorProto.FLOAT: "float32"}
+
+IMPORTED = frozenset({"norms", "resize"})
+"""Rules that graphs of other makers may break: these are ways to build a model that runs as it is,
+but that is better built anew."""
 
 INDICES = (TensorProto.INT64, TensorProto.INT32)
 """Types of ArgMax; what leaves in one of them breaks the rule of that name only."""
@@ -63,13 +67,26 @@ def lint(model: ModelProto, spec: PartSpec, *, transposed: bool = False) -> tupl
     return tuple(Finding(name, text) for name, rule in RULES.items() for text in rule(graph, spec))
 
 
-def require_clean(model: ModelProto, spec: PartSpec, *, transposed: bool = False) -> None:
+def require_clean(
+    model: ModelProto,
+    spec: PartSpec,
+    *,
+    transposed: bool = False,
+    allowed: Collection[str] = (),
+) -> None:
     """Refuse a graph that breaks a rule; see `lint`.
+
+    Args:
+        model: Any graph.
+        spec: What the manifest says of it.
+        transposed: Whether Q/DQ on transposed convolutions are wanted.
+        allowed: Rules that it may break; see `allowed_rules`.
 
     Raises:
         BundleError: Naming the part and the first rule.
     """
-    findings = lint(model, spec, transposed=transposed)
+    found = lint(model, spec, transposed=transposed)
+    findings = [finding for finding in found if finding.rule not in allowed]
     if findings:
         more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
         raise BundleError(
@@ -77,6 +94,11 @@ def require_clean(model: ModelProto, spec: PartSpec, *, transposed: bool = False
             f"{findings[0].text}{more}; change the model, or export with the versions of "
             "torch and onnx in constraints/"
         )
+
+
+def allowed_rules(manifest: Manifest) -> frozenset[str]:
+    """Rules that the graphs of a bundle may break: some of them if its graphs are a stranger's."""
+    return IMPORTED if manifest.model.imported else frozenset()
 
 
 def _versions(graph: LintGraph, spec: PartSpec) -> Iterator[str]:

@@ -24,7 +24,7 @@ from runtime.manifest import FORMAT_VERSION, Manifest, PartSpec, Variant
 from .accuracy import Verdict
 from .describe import LIBRARIES, versions
 from .graph import GraphReport
-from .lint import lint
+from .lint import allowed_rules, lint
 from .lint_precision import found_precision
 from .merge_graph import is_merged, merge_graphs, merged_spec
 from .merge_parity import UNMERGED, check_merged
@@ -122,7 +122,8 @@ def _require_clean(model: onnx.ModelProto, spec: PartSpec, source: Bundle) -> No
     """
     conversion = source.manifest.provenance.get("conversion")
     wanted = isinstance(conversion, dict) and bool(conversion.get("quantize_transposed"))
-    findings = [f for f in lint(model, spec, transposed=wanted) if f.rule != "precision"]
+    allowed = allowed_rules(source.manifest) | {"precision"}
+    findings = [f for f in lint(model, spec, transposed=wanted) if f.rule not in allowed]
     if findings:
         raise BundleError(
             f"the merged graph '{spec.name}' breaks the rule '{findings[0].rule}': "

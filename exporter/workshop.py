@@ -23,7 +23,7 @@ from .emulate import emulate
 from .feeds import FeedStore
 from .fp32_nodes import keep_in_fp32
 from .int8_nodes import keep_from_int8
-from .lint import require_clean
+from .lint import allowed_rules, require_clean
 from .options import ConvertOptions
 from .plan import Plan, Recipe, branch_of
 from .proof import MacShares, mac_shares, require_precision, work_shares
@@ -153,7 +153,12 @@ class Workshop:
         model = onnx.load(target)
         # First, because its advice is for conversions.
         shares = require_precision(model, recipe.precision, spec.name)
-        require_clean(model, made, transposed=self.options.quantize_transposed)
+        require_clean(
+            model,
+            made,
+            transposed=self.options.quantize_transposed,
+            allowed=allowed_rules(self.source.manifest),
+        )
         emulation = self.folder / f"{stem}.emulation.onnx"
         onnx.save(emulate(model), emulation)
         return ConvertedPart(

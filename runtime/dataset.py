@@ -20,6 +20,7 @@ from .datasets.potsdam_files import is_potsdam
 from .datasets.scene_dataset import TILE_PX, SceneDataset
 from .datasets.splits import Split
 from .errors import DataError, GridError
+from .products import OffsetOption
 from .sample import Sample, check_bands
 from .satellite import SatelliteSpec
 from .scene import RESOLUTION_TOLERANCE, SCENE_AERIAL, fits
@@ -65,13 +66,16 @@ class Dataset(Protocol):
         """Hash of what the data set holds."""
 
 
-def open_dataset(path: Path, *, tile: int = TILE_PX) -> Dataset:
+def open_dataset(
+    path: Path, *, tile: int = TILE_PX, satellite_offset: OffsetOption = "auto"
+) -> Dataset:
     """Open a data set of any layout, by what lies in it.
 
     Args:
         path: Folder of the data set.
         tile: Side of the tiles that a scene, Potsdam and folders of a user's own are cut into, in
             pixels; patches of the other layouts have the size that is published.
+        satellite_offset: Radiometric offset of Sentinel-2 series, or how it is found.
 
     Raises:
         DataError: If the folder is missing, its layout is not known, or it is damaged.
@@ -79,17 +83,17 @@ def open_dataset(path: Path, *, tile: int = TILE_PX) -> Dataset:
     if not path.is_dir():
         raise DataError(f"{path} is no folder; expected a data set; check the path")
     if (path / SCENE_AERIAL).is_file():
-        return SceneDataset(path, tile=tile)
+        return SceneDataset(path, tile=tile, satellite_offset=satellite_offset)
     if is_folder_dataset(path):
-        return FolderDataset(path, tile=tile)
+        return FolderDataset(path, tile=tile, satellite_offset=satellite_offset)
     if (path / IMAGES).is_dir() and (path / MASKS).is_dir():
-        return LandCoverAi(path)
+        return LandCoverAi(path, satellite_offset=satellite_offset)
     if holds_flair_hub(path):
-        return FlairHub(path)
+        return FlairHub(path, satellite_offset=satellite_offset)
     if next(path.rglob("IMG_*.tif"), None) is not None:
-        return FlairTree(path)
+        return FlairTree(path, satellite_offset=satellite_offset)
     if is_potsdam(path):
-        return Potsdam(path, tile=tile)
+        return Potsdam(path, tile=tile, satellite_offset=satellite_offset)
     raise DataError(
         f"{path} holds no data set; expected IMG_*.tif (a FLAIR #2 tree), *_{AERIAL_FOLDER}/ "
         f"(FLAIR-HUB), {IMAGES}/ and {MASKS}/ (LandCover.ai v1), top_potsdam_*.tif (ISPRS "

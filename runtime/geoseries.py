@@ -1,22 +1,42 @@
 """Open the Sentinel-2 series of a scene: a folder of `S2_YYYYMMDD.tif` on one grid.
 
-    S2_20210421.tif         10 bands, reflectance x 10000, any CRS
+    S2_20210421.tif         10 bands, reflectance x 10000, any CRS; in any order if named
     S2_20210421_masks.tif   snow and cloud probability, 0 to 100; may be missing
 
-The digital numbers hold no radiometric offset; a cell with 0 in every band is nodata.
+    products.txt            names of the products, one per line, in any order; may be missing
+
+A cell with 0 in every band is nodata. The radiometric offset of each date is taken from tags of its
+file, else from the product of that day, else estimated (see `radiometry`).
 """
 
 import datetime
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .errors import BandError, GridError, SatelliteError
 from .grid import Grid
-from .products import scene_file_day
+from .products import OffsetOption, parse_products, scene_file_day
+from .radiometry import (
+    DateOffset,
+    Offset,
+    dark_levels,
+    dated,
+    product_offset,
+    settle_offsets,
+    tagged_offset,
+)
 from .raster import RasterInfo, RasterReader, describe
 from .satellite import BANDS, SatelliteInput, SatelliteSpec
+from .satellite_bands import NO_SUBSTITUTES, band_order, order_text
 from .satellite_cells import Pixels
 from .satellite_chunks import CACHE_BYTES, ChunkStore, DateFiles
+
+PRODUCTS = "products.txt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +47,10 @@ class GeoSeries:
     grid: Grid
     store: ChunkStore
     """Reads the pixels, and keeps some; its `cache_bytes` bound the memory for them."""
+    found_offsets: tuple[Offset, ...]
+    """Radiometric offset of each date, in order of time."""
+    bands_text: str | None = None
+    """Which bands of the files are used; None where all are, in their order."""
 
     @property
     def dates(self) -> int:
@@ -40,8 +64,13 @@ class GeoSeries:
 
     @property
     def offsets(self) -> tuple[int, ...]:
-        """Radiometric offset of each date in digital numbers: none is left in these files."""
-        return (0,) * self.dates
+        """Radiometric offset of each date in digital numbers."""
+        return tuple(offset.dn for offset in self.found_offsets)
+
+    @property
+    def radiometry(self) -> tuple[DateOffset, ...]:
+        """Radiometric offset of each date, and where it comes from."""
+        return dated(self.days, self.offsets, [item.origin for item in self.found_offsets])
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -51,7 +80,9 @@ class GeoSeries:
     def source_files(self) -> tuple[Path, ...]:
         """Every file of the series, in order of time."""
         files = ((item.bands, item.masks) for item in self.store.files)
-        return tuple(path for pair in files for path in pair if path is not None)
+        products = Path(self.name) / PRODUCTS
+        listed = (products,) if products.is_file() else ()
+        return (*(path for pair in files for path in pair if path is not None), *listed)
 
     def read(self, rows: slice, cols: slice) -> Pixels:
         """Give the pixels of a box that lies on the series.
@@ -72,19 +103,30 @@ class GeoSeries:
         return spec.prepare(self, *cells)
 
 
-def open_series(folder: Path, *, cache_bytes: int = CACHE_BYTES) -> GeoSeries:
+def open_series(
+    folder: Path,
+    *,
+    cache_bytes: int = CACHE_BYTES,
+    offset: OffsetOption = "auto",
+    substitutes: Mapping[str, str] = NO_SUBSTITUTES,
+) -> GeoSeries:
     """Open a folder of `S2_YYYYMMDD.tif` files with optional `S2_YYYYMMDD_masks.tif`.
 
     Headers are read, and the last pixel of every file, so that one that was cut short is found at
-    once. A date without masks counts as clear wherever it holds data.
+    once. A date without masks counts as clear wherever it holds data. Where a date says nothing of
+    its radiometric offset, some pixels of all dates are read to estimate it.
 
     Args:
         folder: Folder of the series.
         cache_bytes: Memory for pixels.
+        offset: The radiometric offset of all dates, or how it is found.
+        substitutes: The band that stands for each that the files lack.
 
     Raises:
-        SatelliteError: If the folder is missing or holds no series.
-        BandError: If a file does not hold the ten bands.
+        ConfigError: If the files hold a band for which another one is to stand.
+        SatelliteError: If the folder is missing or holds no series, or what it says of a product
+            cannot be understood.
+        BandError: If a file does not hold the ten bands and nothing stands for one.
         GridError: If the files do not share one grid.
         DataError: If a file is damaged.
     """
@@ -94,19 +136,66 @@ def open_series(folder: Path, *, cache_bytes: int = CACHE_BYTES) -> GeoSeries:
             "name it with --satellite"
         )
     by_day = _files_by_day(folder)
-    files = [_date_files(day, by_day[day]) for day in sorted(by_day)]
+    files = [_date_files(day, by_day[day], substitutes) for day in sorted(by_day)]
     grid = describe(files[0].bands).grid
+    products = _listed_products(folder)
+    named = []
     for item in files:
-        _check_bands(item.bands, grid)
+        tags = _check_bands(item.bands, grid)
+        named.append(tagged_offset(tags, where=str(item.bands)) or products.get(item.day))
         if item.masks is not None:
             _check_masks(item.masks, grid)
     store = ChunkStore(files, grid.shape, bands=len(BANDS), cache_bytes=cache_bytes)
-    return GeoSeries(name=str(folder), grid=grid, store=store)
+    orders = dict.fromkeys(item.order for item in files if item.order is not None)
+    texts = (order_text(order, substitutes) for order in orders)
+    series = GeoSeries(
+        name=str(folder),
+        grid=grid,
+        store=store,
+        found_offsets=(),
+        bands_text="; or ".join(text for text in texts if text is not None) or None,
+    )
+    return replace(series, found_offsets=settle_offsets(named, offset, partial(_dark, series)))
 
 
-def _date_files(day: datetime.date, bands: Path) -> DateFiles:
+def _dark(series: GeoSeries) -> NDArray[np.float64]:
+    """Measure the dark levels, and keep nothing of what was read for it."""
+    store = ChunkStore(series.store.files, series.shape, bands=len(BANDS), cache_bytes=0)
+    return dark_levels(replace(series, store=store))
+
+
+def _listed_products(folder: Path) -> dict[datetime.date, Offset]:
+    """Read the offsets that the names of products say, by day; none without a list.
+
+    Raises:
+        SatelliteError: If the list cannot be read, or names two offsets for a day.
+    """
+    path = folder / PRODUCTS
+    if not path.is_file():
+        return {}
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SatelliteError(f"{path} cannot be read ({error}); restore the file") from error
+    found: dict[datetime.date, Offset] = {}
+    for day, dn in zip(*parse_products(text, where=str(path)), strict=True):
+        offset = product_offset(dn)
+        if offset is not None and found.setdefault(day, offset) != offset:
+            raise SatelliteError(
+                f"{path} names products of {day} with and without the offset of baseline 04.00; "
+                "expected one kind per day; keep the line of the product that was used"
+            )
+    return found
+
+
+def _date_files(day: datetime.date, bands: Path, substitutes: Mapping[str, str]) -> DateFiles:
     masks = bands.with_name(f"{bands.stem}_masks{bands.suffix}")
-    return DateFiles(day=day, bands=bands, masks=masks if masks.is_file() else None)
+    return DateFiles(
+        day=day,
+        bands=bands,
+        masks=masks if masks.is_file() else None,
+        order=band_order(describe(bands), substitutes),
+    )
 
 
 def _files_by_day(folder: Path) -> dict[datetime.date, Path]:
@@ -129,23 +218,18 @@ def _files_by_day(folder: Path) -> dict[datetime.date, Path]:
     return files
 
 
-def _check_bands(path: Path, grid: Grid) -> None:
+def _check_bands(path: Path, grid: Grid) -> dict[str, str]:
+    """Check the bands of a date, and give the tags of its file."""
     with RasterReader(path) as reader:
         info = reader.info
         _same_grid(info, grid)
-        names = tuple(name.upper() for name in info.bands)
-        if info.count != len(BANDS) or (all(names) and names != BANDS):
-            shown = ", ".join(names) if all(names) else f"{info.count} unnamed bands"
-            raise BandError(
-                f"{path} holds {shown}; expected the {len(BANDS)} bands {', '.join(BANDS)} in this "
-                "order; rewrite the file"
-            )
         if info.dtype not in ("uint16", "int16"):
             raise BandError(
                 f"{path} is {info.dtype}; expected uint16 digital numbers (reflectance x 10000); "
                 "rewrite the file"
             )
         _read_last(reader)
+        return info.tags
 
 
 def _check_masks(path: Path, grid: Grid) -> None:

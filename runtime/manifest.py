@@ -19,7 +19,7 @@ from .satellite import SatelliteSpec
 from .schema import parse
 
 FORMAT_MAJOR = 1
-FORMAT_MINOR = 1
+FORMAT_MINOR = 2
 FORMAT_VERSION = f"{FORMAT_MAJOR}.{FORMAT_MINOR}"
 FEATURES: frozenset[str] = frozenset()
 """Features that a manifest may require of this runtime."""
@@ -82,6 +82,25 @@ class Normalization:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ValueScaling:
+    """Which stored values of imagery of 16 bits become 0 and 255, one per band."""
+
+    minimum: tuple[float, ...]
+    maximum: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse ranges without an extent."""
+        if len(self.minimum) != len(self.maximum) or not all(
+            -math.inf < low < high < math.inf
+            for low, high in zip(self.minimum, self.maximum, strict=True)
+        ):
+            raise ValueError(
+                f"value_scaling from {list(self.minimum)} to {list(self.maximum)}; expected a "
+                "smaller and a larger number for each band"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AerialSpec:
     """The aerial input."""
 
@@ -98,6 +117,8 @@ class AerialSpec:
     """Whether the halo covers the whole receptive field."""
     normalization: Normalization
     dtype: Literal["uint8"] = "uint8"
+    value_scaling: ValueScaling | None = None
+    """How imagery of 16 bits becomes uint8; such imagery is refused without a rule."""
 
     def __post_init__(self) -> None:
         """Refuse tiles without an interior or off the network's lattice."""
@@ -112,6 +133,8 @@ class AerialSpec:
             raise ValueError(f"resolution_m is {self.resolution_m}; expected metres above 0")
         if not len(self.bands) == len(self.normalization.mean) == len(self.normalization.std):
             raise ValueError("bands, mean and std differ in length")
+        if self.value_scaling is not None and len(self.value_scaling.minimum) != len(self.bands):
+            raise ValueError("bands and value_scaling differ in length")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +149,8 @@ class ModelInfo:
     """Optimizer steps of all stages; 0: the weights are random."""
     toy: bool = False
     """Trained on generated imagery only, and of use for nothing else."""
+    imported: bool = False
+    """Made of a stranger's ONNX file: how it was trained is not known, and `steps` is 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,11 +8,17 @@ offset of 1000 (Sentinel-2 Products Specification Document, radiometric offset).
 import datetime
 import re
 from pathlib import Path
+from typing import Literal
 
 from .errors import SatelliteError
 
+OffsetOption = Literal["auto", "0", "1000"]
+"""Whether the radiometric offset of a series is looked for, or what it is on every date."""
+
 OFFSET_FROM_BASELINE = 400
 RADIOMETRIC_OFFSET = 1000
+OWN_PROCESSING = 9999
+"""Baseline in the names of what users processed themselves, which says nothing."""
 
 _PRODUCT = re.compile(r"S2[A-D]_MSIL[12][AC]_(\d{8})T\d{6}_N(\d{4})_")
 _SCENE_FILE = re.compile(r"S2_(\d{8})\.tiff?", re.IGNORECASE)
@@ -33,7 +39,19 @@ def parse_day(digits: str, *, where: str) -> datetime.date:
         ) from error
 
 
-def parse_product(line: str, *, where: str) -> tuple[datetime.date, int]:
+def product_baseline(name: str) -> int | None:
+    """Read the processing baseline from a product name, such as 509 from N0509; None without."""
+    product = _PRODUCT.search(name)
+    baseline = None if product is None else int(product.group(2))
+    return None if baseline == OWN_PROCESSING else baseline
+
+
+def offset_of_baseline(baseline: int) -> int:
+    """Give the radiometric offset of a processing baseline such as 509, for 05.09."""
+    return RADIOMETRIC_OFFSET if baseline >= OFFSET_FROM_BASELINE else 0
+
+
+def parse_product(line: str, *, where: str) -> tuple[datetime.date, int | None]:
     """Read the day of acquisition and the radiometric offset from a product name.
 
     Args:
@@ -41,25 +59,27 @@ def parse_product(line: str, *, where: str) -> tuple[datetime.date, int]:
         where: Name of the file for messages.
 
     Returns:
-        The day, and the offset in digital numbers (0 where the name holds no baseline).
+        The day, and the offset in digital numbers; None where the name holds no baseline.
 
     Raises:
         SatelliteError: If the line holds no day.
     """
     product = _PRODUCT.search(line)
     if product:
-        day = parse_day(product.group(1), where=where)
-        return day, RADIOMETRIC_OFFSET if int(product.group(2)) >= OFFSET_FROM_BASELINE else 0
+        day, baseline = parse_day(product.group(1), where=where), product_baseline(line)
+        return day, None if baseline is None else offset_of_baseline(baseline)
     digits = _DAY.search(line)
     if digits:
-        return parse_day("".join(digits.groups()), where=where), 0
+        return parse_day("".join(digits.groups()), where=where), None
     raise SatelliteError(
         f"{where} has the line {line[:60]!r}; expected a Sentinel-2 product name with its date "
         "(S2A_MSIL2A_YYYYMMDDT...); restore the file"
     )
 
 
-def parse_products(text: str, *, where: str) -> tuple[tuple[datetime.date, ...], tuple[int, ...]]:
+def parse_products(
+    text: str, *, where: str
+) -> tuple[tuple[datetime.date, ...], tuple[int | None, ...]]:
     """Read the days and radiometric offsets of a FLAIR #2 `products.txt`, in file order.
 
     Raises:

@@ -99,7 +99,8 @@ class RasterReader:
         if crs is None:
             raise GridError(
                 f"{path} has no CRS; expected a georeferenced raster; "
-                f"assign one: gdal_edit.py -a_srs EPSG:NNNN {path.name}"
+                f"assign one: gdal_edit.py -a_srs EPSG:NNNN {path.name}, or, where the command has "
+                "it, --crs EPSG:NNNN"
             )
         placed = not dataset.transform.is_identity
         transform = dataset.transform if placed else assume_transform

@@ -4,13 +4,14 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .energy import Energy
+from .radiometry import DateOffset
 from .selftest import SelfTest
 from .stream.timing import Reason, StageTimes
 
@@ -81,6 +82,8 @@ class SatelliteUse:
     """Days from the aerial image to the nearest date used; None where either is not known."""
     lattice_agreement: float | None = None
     """Share of equal pixels of maps with and without windows on a lattice; None without one."""
+    offsets: dict[str, tuple[DateOffset, ...]] = field(default_factory=dict)
+    """Radiometric offset of every date, and where it comes from, by series."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,11 +145,18 @@ class MemoryUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """What was done to make the aerial images fit the model; None where nothing had to be."""
+    """What was done to make the input fit the model; None where nothing had to be."""
 
     resampled: str | None = None
     bands: str | None = None
     elevation: str | None = None
+    scaling: str | None = None
+    crs: str | None = None
+    satellite_bands: str | None = None
+
+
+FIT_NAMES = tuple(item.name for item in fields(Fit))
+"""Names of what may have been done; in tags of maps they are in capitals."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

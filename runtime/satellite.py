@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import SatelliteError
+from .radiometry import DateOffset, OffsetOrigin, dated
 from .satellite_cells import Cells, Pixels, PixelSource, side_by_side
 
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
@@ -140,6 +141,8 @@ class SatelliteStack:
     """Day of each acquisition, in file order."""
     offsets: tuple[int, ...]
     """Radiometric offset of each date in digital numbers: 1000 from processing baseline 04.00."""
+    origins: tuple[OffsetOrigin, ...] = ()
+    """Where the offset of each date comes from; assumed if nothing is said."""
 
     def __post_init__(self) -> None:
         """Refuse arrays that hold no numbers, or whose number of dates or pixels differ."""
@@ -170,6 +173,11 @@ class SatelliteStack:
     def days(self) -> tuple[datetime.date, ...]:
         """Day of each acquisition, in file order."""
         return self.dates
+
+    @property
+    def radiometry(self) -> tuple[DateOffset, ...]:
+        """Radiometric offset of each date, and where it comes from."""
+        return dated(self.dates, self.offsets, self.origins)
 
     def read(self, rows: slice, cols: slice) -> Pixels:
         """Give the pixels of a box that lies on the stack; what is no number becomes nodata."""

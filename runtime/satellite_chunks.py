@@ -38,6 +38,8 @@ class DateFiles:
     bands: Path
     masks: Path | None
     """Snow and cloud probability; None for a date that counts as clear."""
+    order: tuple[int, ...] | None = None
+    """Index in the file of each band wanted; None for all as they are stored."""
 
 
 class ChunkStore:
@@ -119,7 +121,7 @@ class ChunkStore:
         width = min(CHUNK, self.shape[1] - col)
         chunk = _empty((height, width, len(self.files)), self.bands)
         for place, files in enumerate(self.files):
-            dn = self._read_bands(files.bands, row, col, height, width)
+            dn = self._read_bands(files, row, col, height, width)
             chunk.dn[:, :, place] = side_by_side(dn)
             chunk.filled[:, :, place] = np.not_equal(dn, 0).any(axis=0)
             if files.masks is not None:
@@ -128,10 +130,11 @@ class ChunkStore:
         return chunk
 
     def _read_bands(
-        self, path: Path, row: int, col: int, height: int, width: int
+        self, files: DateFiles, row: int, col: int, height: int, width: int
     ) -> NDArray[np.uint16]:
-        reader = self._open(path)
-        dn: NDArray[np.uint16] = reader.read(row, col, height, width).clip(0).astype(np.uint16)
+        reader = self._open(files.bands)
+        stored = reader.read(row, col, height, width, bands=files.order)
+        dn: NDArray[np.uint16] = stored.clip(0).astype(np.uint16)
         # 0 in every band is what a series knows as nodata, whatever the file's own value is.
         dn[:, ~reader.valid(row, col, height, width)] = 0
         return dn

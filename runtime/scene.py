@@ -7,24 +7,33 @@ a FLAIR #2 tree               its patches                its SEN2 files
 any other folder              every *.tif in it          --satellite, or sentinel2/ in it
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+
 from .datasets.flair import CRS as FLAIR_CRS
 from .datasets.flair import FlairTree
-from .errors import DataError, GridError
+from .errors import ConfigError, DataError, GridError
 from .geoseries import GeoSeries, open_series
 from .grid import Grid
+from .products import OffsetOption
+from .radiometry import DateOffset
 from .raster import RasterReader
 from .satellite import SatelliteInput, SatelliteSpec, window_cells
+from .satellite_bands import parse_substitutes
 
 SCENE_AERIAL = "aerial.tif"
 SCENE_LABELS = "labels.tif"
 SATELLITE_FOLDER = "sentinel2"
 RESOLUTION_TOLERANCE = 0.1
 """An aerial resolution further off than this share is refused."""
+
+_EPSG = re.compile(r"(?i:EPSG):\d{4,6}")
 
 
 class SatelliteSource(Protocol):
@@ -37,6 +46,10 @@ class SatelliteSource(Protocol):
     @property
     def dates(self) -> int:
         """Dates of the series."""
+
+    @property
+    def radiometry(self) -> tuple[DateOffset, ...]:
+        """Radiometric offset of each date, and where it comes from."""
 
     def source_files(self) -> tuple[Path, ...]:
         """Files that it is read from."""
@@ -61,6 +74,11 @@ class PatchSeries:
     def dates(self) -> int:
         """Dates of the series."""
         return len(self.tree.stack(self.patch_id).dates)
+
+    @property
+    def radiometry(self) -> tuple[DateOffset, ...]:
+        """Radiometric offset of each date, and where it comes from."""
+        return self.tree.stack(self.patch_id).radiometry
 
     def source_files(self) -> tuple[Path, ...]:
         """Files of the patch's series."""
@@ -99,7 +117,14 @@ class Scene:
 
 
 def find_scenes(
-    source: Path, satellite: Path | None, *, needs_satellite: bool, may_lack: bool = False
+    source: Path,
+    satellite: Path | None,
+    *,
+    needs_satellite: bool,
+    may_lack: bool = False,
+    satellite_offset: OffsetOption = "auto",
+    satellite_substitute: str | None = None,
+    crs: str | None = None,
 ) -> list[Scene]:
     """Find the aerial rasters of an input and the series that belong to them.
 
@@ -108,20 +133,29 @@ def find_scenes(
         satellite: Folder of `S2_YYYYMMDD.tif` files; beside or in `source` if None.
         needs_satellite: Whether the model has a satellite branch.
         may_lack: Whether a folder of series that is not named and not there will do.
+        satellite_offset: Radiometric offset of the series, or how it is found.
+        satellite_substitute: Bands that stand for those that the series lacks, such as `B8A=B08`.
+        crs: CRS of aerial files that have none or an unnamed local one, such as `EPSG:2154`.
 
     Raises:
+        ConfigError: If `crs` or `satellite_substitute` cannot be understood or are not needed.
         DataError: If there is no aerial raster.
         SatelliteError: If a series is needed and missing.
     """
     if not source.exists():
         raise DataError(f"{source} is not there; expected a GeoTIFF or a folder; check the path")
+    if crs is not None:
+        check_crs(crs)
+    substitutes = parse_substitutes(satellite_substitute)
     if satellite is None and _is_flair(source):
-        tree = FlairTree(source)
+        if satellite_substitute is not None:
+            raise _needless_substitute(satellite_substitute, f"{source} is a FLAIR #2 tree")
+        tree = FlairTree(source, satellite_offset=satellite_offset)
         return [
             Scene(
                 aerial=patch.image,
                 satellite=PatchSeries(tree=tree, patch_id=name) if needs_satellite else None,
-                assume_crs=FLAIR_CRS,
+                assume_crs=crs or FLAIR_CRS,
                 alone=True,
             )
             for name, patch in tree.patches.items()
@@ -131,8 +165,31 @@ def find_scenes(
     if needs_satellite:
         folder = satellite or (source if source.is_dir() else source.parent) / SATELLITE_FOLDER
         if satellite is not None or folder.is_dir() or not may_lack:
-            series = open_series(folder)
-    return [Scene(aerial=path, satellite=series) for path in files]
+            series = open_series(folder, offset=satellite_offset, substitutes=substitutes)
+    if series is None and satellite_substitute is not None:
+        raise _needless_substitute(satellite_substitute, "no series is used")
+    return [Scene(aerial=path, satellite=series, assume_crs=crs) for path in files]
+
+
+def _needless_substitute(text: str, found: str) -> ConfigError:
+    return ConfigError(
+        f"--satellite-substitute {text} is given, and {found}; expected a folder of "
+        "S2_YYYYMMDD.tif files; leave it out"
+    )
+
+
+def check_crs(crs: str) -> None:
+    """Check a value of `--crs`.
+
+    Raises:
+        ConfigError: If it is no EPSG code that is known.
+    """
+    try:
+        known = _EPSG.fullmatch(crs) is not None and bool(CRS.from_string(crs))
+    except CRSError:
+        known = False
+    if not known:
+        raise ConfigError(f"--crs is {crs!r}; expected EPSG:NNNN, such as EPSG:2154; correct --crs")
 
 
 def _is_flair(source: Path) -> bool:

@@ -8,6 +8,8 @@ Reference: Garioud et al. 2023, FLAIR #2, arXiv 2310.13336.
 """
 
 import re
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import BandError, SatelliteError
-from .products import parse_products
+from .products import OffsetOption, parse_products
+from .radiometry import dark_levels, product_offset, settle_offsets
 from .satellite import BANDS, SatelliteStack
 
 _ANY_ZONE = re.compile(r"Z\d+_")
 
 
-def open_series(folder: Path, *, zone: str) -> SatelliteStack:
+def open_series(folder: Path, *, zone: str, offset: OffsetOption = "auto") -> SatelliteStack:
     """Open the SEN2 files of one area, found by suffix; the arrays stay on disk until used.
+
+    Args:
+        folder: Where the files lie.
+        zone: Zone that the files name, if they name one.
+        offset: The radiometric offset, or how it is found.
 
     Raises:
         SatelliteError: If a file is missing or damaged, or they do not belong together.
@@ -35,16 +43,23 @@ def open_series(folder: Path, *, zone: str) -> SatelliteStack:
         text = products.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SatelliteError(f"{products} cannot be read ({error}); restore the file") from error
-    dates, offsets = parse_products(text, where=str(products))
+    dates, named = parse_products(text, where=str(products))
     if data.ndim != 4 or data.shape[1] != len(BANDS):
         raise BandError(
             f"{folder} holds a series of shape {data.shape}; expected (dates, {len(BANDS)}, rows, "
             f"cols) with the bands {', '.join(BANDS)}; give the series as published"
         )
     try:
-        return SatelliteStack(dn=data, cover=cover, dates=dates, offsets=offsets)
+        stack = SatelliteStack(dn=data, cover=cover, dates=dates, offsets=(0,) * len(dates))
     except SatelliteError as error:
         raise SatelliteError(f"{folder}: {error}") from error
+    said = [product_offset(dn) for dn in named]
+    offsets = settle_offsets(said, offset, partial(dark_levels, stack))
+    return replace(
+        stack,
+        offsets=tuple(item.dn for item in offsets),
+        origins=tuple(item.origin for item in offsets),
+    )
 
 
 def holds_series(folder: Path, *, zone: str) -> bool:

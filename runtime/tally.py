@@ -11,6 +11,7 @@ from .card import ModelCard
 from .energy import EnergyMeter
 from .grid import Grid
 from .model import OpenModel
+from .radiometry import DateOffset
 from .report import (
     BundleName,
     Clock,
@@ -83,6 +84,7 @@ class Tally:
     _outside: Counter[str] = field(default_factory=Counter)
     _dates_used: set[tuple[str, date]] = field(default_factory=set)
     _dates_total: dict[str, int] = field(default_factory=dict)
+    _offsets: dict[str, tuple[DateOffset, ...]] = field(default_factory=dict)
     _device_before: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -129,6 +131,7 @@ class Tally:
             self.encoder_runs += self.runs_per_tile
             series = scene.satellite.name
             self._dates_total.setdefault(series, scene.satellite.dates)
+            self._offsets.setdefault(series, scene.satellite.radiometry)
             self._dates_used.update((series, day) for day in satellite.dates_used)
 
     def add_dates(self, used: Iterable[tuple[str, date]]) -> None:
@@ -212,6 +215,7 @@ class Tally:
             tiles_aerial_only=self.satellite_tiles["aerial_only"],
             date_gap_days=self.date_gap_days,
             lattice_agreement=self.lattice_agreement,
+            offsets=dict(self._offsets),
         )
 
 

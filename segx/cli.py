@@ -13,9 +13,11 @@ from .commands.demo import demo
 from .commands.doctor import doctor
 from .commands.evaluate import eval_
 from .commands.export import export
+from .commands.import_ import import_
 from .commands.infer import infer
 from .commands.inspect import inspect_bundle
 from .commands.sample import sample
+from .commands.satellite import satellite
 from .commands.train import train
 
 INTERRUPTED = 130
@@ -25,7 +27,9 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("demo", demo),
     ("sample", sample),
     ("train", train),
+    ("import", import_),
     ("export", export),
+    ("satellite", satellite),
     ("infer", infer),
     ("eval", eval_),
     ("bench", bench),

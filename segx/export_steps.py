@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from .console import chosen
 from .extras import require
+from .models import refuse_factory
 
 if TYPE_CHECKING:
     from exporter.accuracy import EvalData
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from exporter.watch import Watch
     from runtime.bundle import Bundle
     from runtime.dataset import Dataset
+    from runtime.products import OffsetOption
     from trainkit.checkpoint import Checkpoint
 
     from .console import Advance
@@ -55,20 +57,26 @@ class Request:
     gate_split: str | None
     gate_areas: str | None
     licence: str | None
+    satellite_offset: "OffsetOption | None" = None
 
 
-def open_source(named: Path | None) -> "Checkpoint | Bundle":
+def open_source(named: Path | None, factory: str = "") -> "Checkpoint | Bundle":
     """Open the checkpoint or bundle that was named, else the newest checkpoint.
+
+    Args:
+        named: Its folder.
+        factory: The code that makes the checkpoint's module, which the user named.
 
     Raises:
         BackendError: If it is a checkpoint and what exports one is not installed.
-        CheckpointError: If none was named and there is none.
+        CheckpointError: If none was named and there is none, or it is not of that factory.
     """
     from runtime.bundle import SUFFIX, open_bundle
     from runtime.errors import CheckpointError
     from runtime.manifest import MANIFEST_NAME
 
     if named is not None and ((named / MANIFEST_NAME).is_file() or named.suffix == SUFFIX):
+        refuse_factory(named, factory)
         chosen("source", named, "a bundle")
         return open_bundle(named)
     require("export", "segx export")
@@ -81,7 +89,7 @@ def open_source(named: Path | None) -> "Checkpoint | Bundle":
             "name a checkpoint folder"
         )
     chosen("checkpoint", path, "" if named else "the newest finished run below this folder")
-    return load_checkpoint(path)
+    return load_checkpoint(path, factory=factory)
 
 
 def ready_fp32(checkpoint: "Checkpoint", path: Path, segx_version: str) -> "Bundle | None":
@@ -117,6 +125,7 @@ class TrainingData:
 
     path: Path | None
     fingerprint: object = None
+    satellite_offset: "OffsetOption" = "auto"
 
 
 def training_data(source: "Checkpoint | Bundle") -> TrainingData:
@@ -130,18 +139,21 @@ def training_data(source: "Checkpoint | Bundle") -> TrainingData:
     path = Path(str(known.get("path", "")))
     if not known.get("path") or not path.is_dir():
         return TrainingData(None)
-    return TrainingData(path, known.get("fingerprint"))
+    offset = known.get("satellite_offset")
+    kept: OffsetOption = offset if offset in ("0", "1000") else "auto"
+    return TrainingData(path, known.get("fingerprint"), kept)
 
 
 def _open_data(
-    named: Path | None, trained: TrainingData, tile: int
+    named: Path | None, trained: TrainingData, tile: int, offset: "OffsetOption | None"
 ) -> "tuple[Dataset, str] | tuple[None, str]":
     from runtime.dataset import open_dataset
 
     path = named or trained.path
     if path is None:
         return None, "that of the training is gone or not known"
-    dataset = open_dataset(path, tile=tile)
+    usual = "auto" if named else trained.satellite_offset
+    dataset = open_dataset(path, tile=tile, satellite_offset=offset or usual)
     why = "given" if named else "the data it was trained on"
     if named is None and dataset.fingerprint() != trained.fingerprint:
         why += ", whose files have changed since"
@@ -152,7 +164,7 @@ def eval_data(request: Request, trained: TrainingData, tile: int) -> "EvalData |
     """Open the patches that the FP32 bundle is measured on."""
     from exporter.accuracy import EvalData
 
-    dataset, why = _open_data(request.eval_path, trained, tile)
+    dataset, why = _open_data(request.eval_path, trained, tile, request.satellite_offset)
     if dataset is None:
         chosen("data", "none", f"{why}; give --eval to measure the bundle")
         return None
@@ -170,7 +182,12 @@ def gate_data(request: Request, trained: TrainingData, source: "Bundle") -> "Gat
     if not source.manifest.verified:
         chosen("gate", "none", "the FP32 bundle is not verified: " + source.manifest.verdict)
         return None
-    dataset, why = _open_data(request.eval_path, trained, source.manifest.aerial.tile_size)
+    dataset, why = _open_data(
+        request.eval_path,
+        trained,
+        source.manifest.aerial.tile_size,
+        request.satellite_offset,
+    )
     if dataset is None:
         chosen("gate", "none", f"{why}; give --eval to measure the bundle")
         return None
@@ -197,9 +214,10 @@ def calibration_data(
 
     record = request.calibration_record
     tile = source.manifest.aerial.tile_size
-    dataset, why = _open_data(request.calibration, trained, tile)
+    offset = request.satellite_offset
+    dataset, why = _open_data(request.calibration, trained, tile, offset)
     if dataset is None:
-        dataset, why = _open_data(request.eval_path, trained, tile)
+        dataset, why = _open_data(request.eval_path, trained, tile, offset)
     if dataset is None:
         raise CalibrationError(
             f"there is no data to measure ranges on: {why}; expected paired samples; give "

@@ -121,8 +121,9 @@ def _show_accuracy(exported: "Exported") -> None:
     if accuracy is None:
         return
     change = accuracy.miou - accuracy.reference_miou
+    reference = "original" if exported.bundle.manifest.model.imported else "checkpoint"
     table(
-        ["measure", "checkpoint %", "bundle %", "change", "allowed", "passed"],
+        ["measure", f"{reference} %", "bundle %", "change", "allowed", "passed"],
         [
             [
                 f"mIoU of {accuracy.scored_classes} classes",

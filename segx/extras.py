@@ -5,7 +5,7 @@ from typing import Literal
 
 from runtime.errors import BackendError
 
-Extra = Literal["train", "export", "ort", "tensorrt"]
+Extra = Literal["train", "export", "ort", "tensorrt", "satellite"]
 """An extra of the distribution, as in ``pip install 'segx[train]'``."""
 
 KEY_MODULES: dict[Extra, tuple[str, ...]] = {
@@ -19,6 +19,7 @@ KEY_MODULES: dict[Extra, tuple[str, ...]] = {
         *("modelopt", "onnx_graphsurgeon", "onnxslim", "lief", "ml_dtypes"),
     ),
     "tensorrt": ("polygraphy", "cuda"),
+    "satellite": ("pystac_client",),
 }
 """The modules that each extra brings; where several bring one, the first is advised."""
 

@@ -107,13 +107,16 @@ def _say_backend(name: str, opened: "Opened") -> None:
         chosen("self-test", "skipped", "asked for")
 
 
-def open_any(path: Path, flags: RunFlags, *, variant: "Variant" = "classes") -> AnyModel:
+def open_any(
+    path: Path, flags: RunFlags, *, variant: "Variant" = "classes", factory: str = ""
+) -> AnyModel:
     """Open a model by its folder.
 
     Args:
         path: Folder of a bundle or a checkpoint.
         flags: How a bundle is to be run.
         variant: What the model is to end in.
+        factory: The code that makes a checkpoint's module, which the user named.
 
     Raises:
         BundleError: If it is a bundle that cannot be read.
@@ -128,6 +131,7 @@ def open_any(path: Path, flags: RunFlags, *, variant: "Variant" = "classes") -> 
         from runtime.bundle import open_bundle
         from runtime.model import without_satellite
 
+        refuse_factory(path, factory)
         request = flags.request(variant=variant)
         bundle = open_bundle(path)
         opened = open_and_say(bundle, request)
@@ -138,10 +142,25 @@ def open_any(path: Path, flags: RunFlags, *, variant: "Variant" = "classes") -> 
             opened=opened,
             blank=lambda feed: without_satellite(opened.model.parts, feed, len(feed["aerial"])),
         )
-    return _open_checkpoint(path, flags, variant)
+    return _open_checkpoint(path, flags, variant, factory)
 
 
-def _open_checkpoint(path: Path, flags: RunFlags, variant: "Variant") -> AnyModel:
+def refuse_factory(bundle: Path, factory: str) -> None:
+    """Refuse code for a bundle, which holds all it needs.
+
+    Raises:
+        ConfigError: If some was named.
+    """
+    if factory:
+        from runtime.errors import ConfigError
+
+        raise ConfigError(
+            f"{bundle} is a bundle, which needs no code, and --factory {factory} was given; "
+            "expected that with a checkpoint; leave it out"
+        )
+
+
+def _open_checkpoint(path: Path, flags: RunFlags, variant: "Variant", factory: str) -> AnyModel:
     from runtime.errors import CheckpointError, ConfigError
 
     from .extras import require
@@ -159,7 +178,7 @@ def _open_checkpoint(path: Path, flags: RunFlags, variant: "Variant") -> AnyMode
     from trainkit.checkpoint import load_checkpoint
     from trainkit.torch_model import TorchModel
 
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(path, factory=factory)
     model = TorchModel(checkpoint.model, variant=variant)
     return AnyModel(
         card=checkpoint.card,

@@ -9,6 +9,7 @@ import typer
 
 from runtime.engines.options import EnginePolicy, Rebuild
 from runtime.gpu.driver import CudaOption
+from runtime.products import OffsetOption
 
 if TYPE_CHECKING:
     from runtime.ladder import RunRequest
@@ -44,6 +45,8 @@ BackendFlag = Annotated[
     BackendName,
     typer.Option("--backend", help="Library that runs a bundle; auto: the best that can."),
 ]
+OFFSET_HELP = "Radiometric offset of Sentinel-2; auto: by metadata or product name, else estimated."
+OffsetFlag = Annotated[OffsetOption, typer.Option("--satellite-offset", help=OFFSET_HELP)]
 CudaFlag = Annotated[
     CudaOption | None,
     typer.Option("--cuda", help="Package that brings the CUDA driver. Default: auto."),
@@ -65,6 +68,16 @@ TrustFlag = Annotated[
 SkipSelfTestFlag = Annotated[
     bool,
     typer.Option("--skip-self-test", help="Do not run the golden tile first; reports say so."),
+]
+
+FactoryFlag = Annotated[
+    str,
+    typer.Option(
+        "--factory",
+        metavar="MODULE:FUNCTION",
+        help="Your code that makes the module of an imported checkpoint; it is run.",
+        show_default=False,
+    ),
 ]
 
 _ENGINES = ("--rebuild", "--engines", "--trust-engines")

@@ -11,6 +11,7 @@ from .console import chosen, progress, table
 if TYPE_CHECKING:
     from runtime.augmented import TestTime
     from runtime.evaluate import Evaluation
+    from runtime.products import OffsetOption
     from runtime.robustness import Setting
 
     from .models import AnyModel
@@ -57,6 +58,7 @@ def measure_settings(
     patches: int | None,
     tta: "TestTime",
     settings: "tuple[Setting, ...]",
+    satellite_offset: "OffsetOption",
 ) -> "dict[str, Evaluation]":
     """Measure a model under every setting, on the same patches; a scene is cut into patches."""
     from runtime.augmented import augmented
@@ -68,7 +70,7 @@ def measure_settings(
 
     card = measured.card
     check_settings(settings, card)
-    dataset = open_dataset(data, tile=card.aerial.tile_size)
+    dataset = open_dataset(data, tile=card.aerial.tile_size, satellite_offset=satellite_offset)
     split = SPLIT if (data / SCENE_LABELS).is_file() else split
     chosen("settings", ", ".join(setting.name for setting in settings))
     results = {}

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from runtime.errors import DataError, SegxError
 from runtime.products import parse_product
+from runtime.radiometry import PRODUCT_TAG
 from runtime.raster import RasterReader
 from runtime.sample import AERIAL_BANDS
 from runtime.satellite import BANDS
@@ -110,7 +111,7 @@ def _write_series(series: Path, out: Path, centre: tuple[float, float], crs: Any
         seen.add(day)
         stem = f"S2_{day:%Y%m%d}"
         dn = np.rint(data[index]).clip(0, 65535).astype(np.uint16)
-        _write(out / f"{stem}.tif", dn, transform, crs, BANDS, {}, nodata=0)
+        _write(out / f"{stem}.tif", dn, transform, crs, BANDS, {PRODUCT_TAG: product}, nodata=0)
         if has_masks:
             cover = np.nan_to_num(masks[index]).clip(0, 100).astype(np.uint8)
             names = ("snow_probability", "cloud_probability")

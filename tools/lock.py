@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-EXTRAS = "train,export,ort,tensorrt,dev"
+EXTRAS = "train,export,ort,tensorrt,satellite,dev"
 # The driver of the device decides these: CUDA 12 needs cuda-python 12 (pyproject.toml, tensorrt).
 UNPINNED = {"cuda-bindings", "cuda-core", "cuda-pathfinder", "cuda-python"}
 HEAD = "# Versions that pip resolved for Python {version} on {platform}: tools/lock.py\n"

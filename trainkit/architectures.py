@@ -7,6 +7,7 @@ A new aerial or joint architecture is a dataclass here, a module in `models`, an
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from .factory_config import FactoryConfig
 from .recipe import require_multiple
 from .satellite_channels import check_channels
 
@@ -64,6 +65,18 @@ class UNetConfig(EncoderConfig):
     def __post_init__(self) -> None:
         """Refuse another number of levels."""
         require_levels("decoder_widths", self.decoder_widths, 5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UPerNetConfig(EncoderConfig):
+    """An encoder with maps at strides 4, 8, 16 and 32, and a UPerNet decoder."""
+
+    architecture: Literal["upernet"] = "upernet"
+    encoder: str = "swin_base_patch4_window12_384"
+    width: int = 256
+    """Channels of the pyramid."""
+    head_width: int = 64
+    """Channels of the map that the classes are read from."""
 
 
 Upsampler = Literal["deconv", "bilinear", "nearest", "pixelshuffle"]
@@ -145,7 +158,12 @@ class MultiResUNetConfig:
 
 
 AerialConfig = (
-    UNetFormerConfig | UNetConfig | CseUNetConfig | MultiResUNetConfig | DeepLabV3PlusConfig
+    UNetFormerConfig
+    | UNetConfig
+    | CseUNetConfig
+    | MultiResUNetConfig
+    | DeepLabV3PlusConfig
+    | UPerNetConfig
 )
 """What `[[aerial]]` may hold; without the key `architecture` it is the first."""
 
@@ -160,19 +178,6 @@ def require_levels(name: str, values: tuple[int, ...], count: int) -> None:
         raise ValueError(f"{name} is {list(values)}; give {count} values of at least 1")
 
 
-UTAE_STEP = 8
-"""Satellite windows of a U-TAE are multiples of this: three halvings."""
-
-
-def check_utae_window(cells: int) -> None:
-    """Refuse a satellite window that a U-TAE cannot halve three times.
-
-    Raises:
-        ValueError: Naming the next valid size.
-    """
-    require_multiple("input.satellite_window", cells, UTAE_STEP)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SatelliteBranchConfig:
     """U-TAE; widths run from the finest to the coarsest level."""
@@ -185,6 +190,8 @@ class SatelliteBranchConfig:
     temporal_norm: Literal["reference", "masked"] = "reference"
     """"reference" pools statistics over masked dates too, as published weights expect; with
     "masked" the number of masked dates changes nothing."""
+    stride: Literal[2, 1] = 2
+    """From level to level: 2 halves the map; with 1, as FLAIR-HUB has it, all have one size."""
     head: Literal["linear", "original"] = "linear"
     """"linear" ends in a convolution; "original" ends in BatchNorm and ReLU and cannot be fused."""
 
@@ -203,6 +210,16 @@ class SatelliteBranchConfig:
                 f"encoder_widths and d_model {shared} must be multiples of n_head {self.n_head} "
                 "and of 4"
             )
+
+    def check_window(self, cells: int) -> None:
+        """Refuse a satellite window that cannot be halved from level to level.
+
+        Raises:
+            ValueError: Naming the next valid size.
+        """
+        # Borders are reflected, which takes a second cell.
+        step = max(self.stride ** (len(self.encoder_widths) - 1), 2)
+        require_multiple("input.satellite_window", cells, step)
 
 
 Geometry = Literal["R3", "R2"]
@@ -317,10 +334,54 @@ class UTAndTConfig(EncoderConfig):
         Raises:
             ValueError: Naming the next valid size.
         """
-        check_utae_window(inputs.satellite_window)
+        self.satellite.check_window(inputs.satellite_window)
 
 
-JointConfig = DifdConfig | UTAndTConfig
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlairHubConfig(EncoderConfig):
+    """FLAIR-HUB's model of aerial images and a Sentinel-2 series.
+
+    The four maps of a U-TAE join those of the aerial encoder, the coarsest the finest, before a
+    UPerNet decoder.
+
+    Reference: Garioud et al. 2025, FLAIR-HUB, arXiv 2506.07080, and its published code.
+    """
+
+    architecture: Literal["flair-hub"] = "flair-hub"
+    encoder: str = "swin_base_patch4_window12_384"
+    width: int = 256
+    """Channels of the decoder's pyramid."""
+    head_width: int = 64
+    """Channels of the map that the classes are read from."""
+    satellite: SatelliteBranchConfig = field(
+        default_factory=lambda: SatelliteBranchConfig(stride=1)
+    )
+    satellite_scale: float = 10_000.0
+    """The series is multiplied by this: FLAIR-HUB's models take digital numbers."""
+
+    def __post_init__(self) -> None:
+        """Refuse a scale that takes the series away."""
+        if self.satellite_scale <= 0:
+            raise ValueError(f"satellite_scale is {self.satellite_scale}; give one above 0")
+
+    def check(self, inputs: "InputConfig") -> None:
+        """Refuse a window that does not cover the tile, or that the U-TAE cannot halve.
+
+        Raises:
+            ValueError: Saying what would fit.
+        """
+        cells, cell_m = inputs.satellite_window, inputs.satellite_resolution_m
+        tile_m = inputs.tile_size * inputs.resolution_m
+        if abs(cells * cell_m - tile_m) > FOOTPRINT_TOLERANCE * tile_m:
+            raise ValueError(
+                f"input.satellite_window is {cells} cells of {cell_m:g} m, and a tile is "
+                f"{tile_m:.2f} m wide; they must be equal; use {max(2, round(tile_m / cell_m))} "
+                "cells, or another input.satellite_resolution_m"
+            )
+        self.satellite.check_window(cells)
+
+
+JointConfig = DifdConfig | UTAndTConfig | FlairHubConfig | FactoryConfig
 """What `[joint]` may hold; without the key `architecture` it is the first. Each has `check`, which
 refuses inputs that do not fit it."""
 

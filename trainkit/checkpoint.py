@@ -29,6 +29,7 @@ from .architectures import without_pretrained
 from .config import TrainConfig
 from .inputs import aerial_spec, satellite_spec
 from .models import LandCoverModel, LateFusionModel, build
+from .models.factory import build_named
 
 CHECKPOINT_NAME, WEIGHTS_NAME, CONFIG_NAME = "checkpoint.json", "model.safetensors", "config.json"
 
@@ -180,18 +181,23 @@ def _fusion_weights(model: LandCoverModel) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(round(float(w), 6) for w in row) for row in model.fusion.weights.cpu())
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def load_checkpoint(path: Path, *, factory: str = "") -> Checkpoint:
     """Open a checkpoint.
+
+    Args:
+        path: Its folder.
+        factory: The code that makes its module, which the user named; empty for none.
 
     Raises:
         CheckpointError: If it is unfinished, changed, damaged, of another kind, or a pickle.
+        ConfigError: If it takes a user's code and none was named, or that fails.
     """
     _refuse_pickle(path)
     info = read_info(path)
     for name in (WEIGHTS_NAME, CONFIG_NAME):
         _check_file(path, name, info)
     config = read_config(path)
-    model = build_empty(config)
+    model = build_named(config, factory) if factory else build_empty(config)
     _load_weights(model, path / WEIGHTS_NAME)
     return Checkpoint(path=path, model=model.eval(), config=config, info=info)
 

@@ -20,8 +20,8 @@ from .architectures import (
     DeepLabConfig,
     JointConfig,
     SatelliteBranchConfig,
-    check_utae_window,
 )
+from .factory_config import FactoryConfig
 from .recipe import TILE_STEP, TrainingConfig, require_multiple
 
 if sys.version_info >= (3, 11):
@@ -131,7 +131,7 @@ class TrainConfig:
                 "give one per branch"
             )
         if self.satellite is not None:
-            check_utae_window(self.input.satellite_window)
+            self.satellite.check_window(self.input.satellite_window)
             if self.satellite.head == "original" and branches > 1:
                 raise ValueError(
                     'satellite.head is "original", whose scores are never negative; '
@@ -160,6 +160,8 @@ class TrainConfig:
     @property
     def takes_satellite(self) -> bool:
         """Whether the model takes a Sentinel-2 series."""
+        if isinstance(self.joint, FactoryConfig):
+            return self.joint.satellite
         return self.satellite is not None or self.joint is not None
 
     @property

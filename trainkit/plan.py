@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from runtime.products import OffsetOption
+
 from .augment import Augmenter
 from .batches import Draws
 from .branch import BranchPlan, BranchTraining
@@ -33,6 +35,8 @@ class TrainOptions:
     strategy: Strategy = "auto"
     workers: int = 2
     """Processes that load patches where these do not fit in memory."""
+    satellite_offset: OffsetOption = "auto"
+    """Radiometric offset of the Sentinel-2 series, or how it is found."""
     resume: bool = False
     """Whether to go on with the run in the folder."""
 

@@ -39,6 +39,7 @@ def origin_of(
                 "licence": data.licence,
                 "path": run.data,
                 "fingerprint": run.fingerprint,
+                "satellite_offset": run.satellite_offset,
                 "patches": data.splits,
                 "tune": list(run.tune),
             },

@@ -19,6 +19,7 @@ from torch import nn
 from runtime.dataset import Dataset
 from runtime.errors import CheckpointError, ConfigError, DataError
 from runtime.jsonfile import write_json
+from runtime.products import OffsetOption
 from runtime.schema import parse, to_dict
 
 from .checkpoint import CHECKPOINT_NAME, CONFIG_NAME, read_config, utc_now
@@ -43,6 +44,8 @@ class RunInfo:
     tune: tuple[str, ...]
     """Patches set aside."""
     started: str
+    satellite_offset: OffsetOption = "auto"
+    """Radiometric offset of the Sentinel-2 series, or how it is found."""
     init: Start | None = None
     """None where the run began with random or pretrained weights."""
 
@@ -65,6 +68,7 @@ def start_run(
         steps=options.steps,
         tune=tune,
         started=utc_now(),
+        satellite_offset=options.satellite_offset,
         init=None if options.init is None else start_of(options.init),
     )
     write_json(out / CONFIG_NAME, to_dict(config))
@@ -106,10 +110,11 @@ def resume_run(
         DataError: If the data set is another one, or has changed.
     """
     started_with, info = read_run(out)
-    if (started_with, info.steps, info.tune) != (config, options.steps, tune):
+    before = (started_with, info.steps, info.tune, info.satellite_offset)
+    if before != (config, options.steps, tune, options.satellite_offset):
         raise ConfigError(
-            f"{out} was started with another config, seed or number of steps; expected the same; "
-            "resume it without them, or start a new run"
+            f"{out} was started with another config, seed, number of steps or satellite offset; "
+            "expected the same; resume it without them, or start a new run"
         )
     if dataset.fingerprint() != info.fingerprint:
         raise DataError(

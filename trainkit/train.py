@@ -70,7 +70,9 @@ def train(config: TrainConfig, data: Path, out: Path, options: TrainOptions, wat
         ConfigError: If the config does not fit the data or the devices, or `out` is in use.
         CheckpointError: If the run to go on with, or pretrained weights, cannot be read.
     """
-    dataset = open_dataset(data, tile=config.input.tile_size)
+    dataset = open_dataset(
+        data, tile=config.input.tile_size, satellite_offset=options.satellite_offset
+    )
     sets = split_patches(dataset, config)
     begin = resume_run if options.resume else start_run
     run = begin(out, config, dataset, options, sets.tune.ids)

@@ -32,11 +32,9 @@ def choose_bands(
         Indices of bands, from 0, in the model's order; None: all bands as they are stored.
 
     Raises:
-        BandError: If number, order or type of the bands differ, or a wanted one is not there.
+        BandError: If number or order of the bands differ, or a wanted one is not there.
         ConfigError: If `--bands` or `--elevation` does not go with the model.
     """
-    if info.dtype != spec.dtype:
-        raise BandError(f"{info.path} is {info.dtype}; expected {spec.dtype}; rescale it first")
     expected = _expected(spec, elevation)
     if wanted is not None:
         chosen = _parse(wanted, info, expected)
@@ -132,7 +130,8 @@ def _data_bands(info: RasterInfo, expected: tuple[str, ...]) -> tuple[int, ...]:
     GDAL flags the fourth of four bands as alpha unless it is told otherwise: where the model takes
     four, that band is data. Any other was meant to be a mask.
     """
-    flagged = info.count == len(expected) == _FLAGGED_BY_DEFAULT
+    lacking = len(expected) - (expected[-1] == ELEVATION)
+    flagged = info.count == _FLAGGED_BY_DEFAULT and info.count in (len(expected), lacking)
     return tuple(i for i in range(info.count) if flagged or i != info.alpha)
 
 

@@ -17,7 +17,7 @@ from rasterio.crs import CRS
 
 from ..errors import BandError
 from ..grid import ALIGNMENT_TOLERANCE_PX, Grid
-from ..raster import RasterInfo
+from ..raster import RasterInfo, RasterReader
 from ..scene import SatelliteSource, Scene, are_names
 from .extents import Extents
 
@@ -37,6 +37,10 @@ class AerialFile:
     """Column of the mosaic that its first column lies on."""
     assume_crs: str | None = None
     """CRS of a file that has none."""
+
+    def open(self) -> RasterReader:
+        """Open the file."""
+        return RasterReader(self.path, assume_crs=self.assume_crs)
 
     @property
     def rows(self) -> slice:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..grid import Grid
 from .mosaic import AerialFile, Mosaic
+from .scaling import Scaling
 from .source import AerialSource
 
 MOST_OPEN = 64
@@ -85,6 +86,7 @@ class MosaicReader:
         *,
         bands: tuple[int, ...] | None = None,
         layers: Sequence[ExtraBand] = (),
+        scaling: Scaling | None = None,
     ) -> None:
         """Take a mosaic; its files are opened when they are read.
 
@@ -93,9 +95,10 @@ class MosaicReader:
             bands: Indices of the bands wanted, in the order wanted; all if None. An alpha band
                 that is not among them is a mask.
             layers: Channels that follow the files' bands.
+            scaling: How stored values become uint8; None for files of uint8.
         """
         self._mosaic = mosaic
-        self._bands = bands
+        self._bands, self._scaling = bands, scaling
         self._layers = tuple(layers)
         self._damage: list[Damage] = []
         self._sources: dict[Path, AerialSource] = {}
@@ -156,7 +159,7 @@ class MosaicReader:
         """A file of the mosaic; the one that was not read for the longest time may be closed."""
         source = self._sources.get(file.path)
         if source is None:
-            source = AerialSource(file, bands=self._bands)
+            source = AerialSource(file, bands=self._bands, scaling=self._scaling)
             self._sources[file.path] = source
         self._open[file.path] = source
         self._open.move_to_end(file.path)

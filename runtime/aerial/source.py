@@ -10,25 +10,37 @@ from numpy.typing import NDArray
 from ..errors import DataError, SegxError
 from ..raster import RasterReader
 from .mosaic import AerialFile
+from .scaling import Scaling
+
+_PIECE_PX = 1_000_000
+"""Pixels that are scaled at once."""
 
 Mask = NDArray[np.bool_]
 Box = tuple[slice, slice]
 
 
+def scaling_bytes(channels: int) -> int:
+    """Most bytes that scaling holds beside the window that it gives, for the plan of a run."""
+    return _PIECE_PX * (2 * channels + 2 * np.dtype(np.float32).itemsize)
+
+
 class AerialSource:
     """One file of a mosaic; opened when it is read, and again after it was closed."""
 
-    def __init__(self, file: AerialFile, *, bands: tuple[int, ...] | None) -> None:
+    def __init__(
+        self, file: AerialFile, *, bands: tuple[int, ...] | None, scaling: Scaling | None
+    ) -> None:
         """Name a file.
 
         Args:
             file: What to read.
             bands: Indices of the bands wanted, in the order wanted; all if None.
+            scaling: How stored values become uint8; None for a file of uint8.
         """
         self.file = file
         self.damaged: list[Box] = []
         """Rows and columns of the blocks that could not be read, each once."""
-        self._bands = bands
+        self._bands, self._scaling = bands, scaling
         self._bad: set[tuple[int, int]] = set()
         self._block = (file.info.block_height, file.info.block_width)
         self._reader: RasterReader | None = None
@@ -51,11 +63,26 @@ class AerialSource:
         Raises:
             DataError: If the file vanished, cannot be opened or is another one by now.
         """
-        reader = self._opened()
+        self._opened()
         if not self._bad or not any(block in self._bad for block, _ in self._blocks(rows, cols)):
             with suppress(DataError):
-                return reader.read_valid(*_window(rows, cols), bands=self._bands, out=out)[1], None
+                return self._read_valid(rows, cols, out), None
         return self._by_blocks(rows, cols, out)
+
+    def _read_valid(self, rows: slice, cols: slice, out: NDArray[np.uint8]) -> Mask | None:
+        """Read a window as uint8; which pixels hold data, or None where nothing hides one."""
+        reader, scaling = self._opened(), self._scaling
+        if scaling is None:
+            return reader.read_valid(*_window(rows, cols), bands=self._bands, out=out)[1]
+        masks: list[Mask] = []
+        step = max(1, _PIECE_PX // (cols.stop - cols.start))
+        for row in range(rows.start, rows.stop, step):
+            piece = slice(row, min(row + step, rows.stop))
+            pixels, valid = reader.read_valid(*_window(piece, cols), bands=self._bands)
+            scaling.apply(pixels, out[:, _moved(piece, -rows.start)])
+            if valid is not None:
+                masks.append(valid)
+        return np.concatenate(masks) if masks else None
 
     def _by_blocks(
         self, rows: slice, cols: slice, out: NDArray[np.uint8]
@@ -79,9 +106,8 @@ class AerialSource:
         """Read what a window needs of a block, or note that the block is damaged."""
         if block in self._bad:
             return None
-        reader = self._opened()
         try:
-            return reader.read_valid(*_window(*box), bands=self._bands, out=out)[1]
+            return self._read_valid(*box, out)
         except DataError:
             self._check_there()
             self._bad.add(block)
@@ -118,7 +144,7 @@ class AerialSource:
             file = self.file
             self._stamp = _stamp(file.path)
             try:
-                reader = RasterReader(file.path, assume_crs=file.assume_crs)
+                reader = file.open()
             except SegxError as error:
                 raise _lost(file, str(error).split(";")[0]) from error
             self._reader = reader
@@ -152,6 +178,10 @@ def _lost(file: AerialFile, found: str) -> DataError:
 
 def _window(rows: slice, cols: slice) -> tuple[int, int, int, int]:
     return rows.start, cols.start, rows.stop - rows.start, cols.stop - cols.start
+
+
+def _moved(run: slice, by: int) -> slice:
+    return slice(run.start + by, run.stop + by)
 
 
 def _common(one: slice, other: slice) -> slice:

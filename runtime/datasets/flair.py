@@ -28,6 +28,7 @@ from ..classes import LandCoverClass
 from ..errors import BandError, DataError, SatelliteError
 from ..fingerprint import fingerprint
 from ..metrics import IGNORE_INDEX
+from ..products import OffsetOption
 from ..raster import RasterReader, describe
 from ..sample import AERIAL_BANDS, Sample
 from ..satellite import (
@@ -133,13 +134,18 @@ class FlairTree(SplitPatches):
     bands = AERIAL_BANDS
     licence = LICENCE
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, satellite_offset: OffsetOption = "auto") -> None:
         """Find the patches below a folder.
+
+        Args:
+            root: The data set.
+            satellite_offset: Radiometric offset of the series, or how it is found.
 
         Raises:
             DataError: If there are none, or two of one name.
         """
         self.root = root
+        self.satellite_offset = satellite_offset
         self.patches: dict[str, Patch] = {}
         for image in sorted(root.rglob("IMG_*.tif")):
             patch = _locate(root, image)
@@ -238,7 +244,9 @@ class FlairTree(SplitPatches):
             )
         key = (patch.satellite, patch.zone)
         if key not in self._stacks:
-            self._stacks[key] = open_series(patch.satellite, zone=patch.zone)
+            self._stacks[key] = open_series(
+                patch.satellite, zone=patch.zone, offset=self.satellite_offset
+            )
         return self._stacks[key]
 
     def series_files(self, patch_id: str) -> tuple[Path, ...]:

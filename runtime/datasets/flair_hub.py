@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from ..fingerprint import fingerprint
 from ..grid import Grid
+from ..products import OffsetOption
 from ..raster import describe
 from ..sample import AERIAL_BANDS, Sample
 from ..satellite import NotSeenError, SatelliteInput, SatelliteSpec
@@ -65,17 +66,25 @@ class FlairHub(SplitPatches):
     classes = CLASSES
     licence = LICENCE
 
-    def __init__(self, root: Path, *, split_column: str = SPLIT_COLUMN) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        split_column: str = SPLIT_COLUMN,
+        satellite_offset: OffsetOption = "auto",
+    ) -> None:
         """Find the patches below a folder.
 
         Args:
             root: Folder of the domains' folders, or the one above it.
             split_column: Column of the published splits that counts.
+            satellite_offset: Radiometric offset of the series; none unless it is given.
 
         Raises:
             DataError: If there are none, or two of one name.
         """
         self.root = root
+        self.satellite_offset = satellite_offset
         self.split_column = split_column
         self.patches: dict[str, HubPatch] = {}
         for patch in sorted(find_patches(root), key=lambda patch: patch.image):
@@ -181,7 +190,9 @@ class FlairHub(SplitPatches):
                 f"{self.root} has no Sentinel-2 series for {patch_id}; expected {data}; unpack "
                 f"{SERIES} of its domain, or leave it out by a splits.json"
             )
-        return open_patch_series(data, masks, self._dates, patch_id, root=self.root)
+        return open_patch_series(
+            data, masks, self._dates, patch_id, root=self.root, offset=self.satellite_offset
+        )
 
     def fingerprint(self) -> str:
         """Hash of the names and sizes of everything that is read (sha256)."""

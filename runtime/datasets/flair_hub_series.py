@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import BandError, DataError, SatelliteError
 from ..grid import Grid
-from ..products import parse_day
+from ..products import OffsetOption, parse_day
 from ..raster import RasterReader
 from ..satellite import BANDS, SatelliteStack
 from .flair import CRS
@@ -28,7 +28,13 @@ class PatchStack:
 
 
 def open_patch_series(
-    data: Path, masks: Path, dates: PatchColumn | None, patch_id: str, *, root: Path
+    data: Path,
+    masks: Path,
+    dates: PatchColumn | None,
+    patch_id: str,
+    *,
+    root: Path,
+    offset: OffsetOption = "auto",
 ) -> PatchStack:
     """Open the series of a patch.
 
@@ -38,6 +44,8 @@ def open_patch_series(
         dates: Dates by patch; None where their file is missing.
         patch_id: The patch.
         root: Folder of the data set.
+        offset: The radiometric offset; none is assumed unless one is given, since no product is
+            named and a patch is too small to show dark ground.
 
     Raises:
         SatelliteError: If a file or the dates are missing, or they do not belong together.
@@ -72,7 +80,8 @@ def open_patch_series(
             )
         cover = reader.read_all().reshape(count, 2, *info.grid.shape)
     days = _days(dates, patch_id, count)
-    stack = SatelliteStack(dn=dn, cover=cover, dates=days, offsets=(0,) * count)
+    given = 0 if offset == "auto" else int(offset)
+    stack = SatelliteStack(dn=dn, cover=cover, dates=days, offsets=(given,) * count)
     return PatchStack(stack=stack, grid=info.grid)
 
 

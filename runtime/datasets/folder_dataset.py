@@ -27,6 +27,7 @@ from ..classes import LandCoverClass
 from ..errors import DataError
 from ..fingerprint import fingerprint
 from ..metrics import IGNORE_INDEX
+from ..products import OffsetOption
 from ..sample import Sample
 from ..satellite import SatelliteInput, SatelliteSpec
 from .folder_images import (
@@ -63,12 +64,13 @@ class ImageTile:
 class FolderDataset(SplitPatches):
     """A folder of images and labels."""
 
-    def __init__(self, root: Path, *, tile: int) -> None:
+    def __init__(self, root: Path, *, tile: int, satellite_offset: OffsetOption = "auto") -> None:
         """Read the settings and the header of every image.
 
         Args:
             root: Folder that holds `dataset.toml`.
             tile: Side of the tiles, in pixels.
+            satellite_offset: Radiometric offset of the series, or how it is found.
 
         Raises:
             DataError: If there is no image, or the settings or a file cannot be read.
@@ -78,7 +80,7 @@ class FolderDataset(SplitPatches):
         self.root = root
         self.tile = tile
         self.settings = read_settings(root)
-        self.satellite = SeriesFolder(root)
+        self.satellite = SeriesFolder(root, offset=satellite_offset)
         self.images = {image.name: image for image in find_images(root, self.settings)}
         if not self.images:
             raise DataError(

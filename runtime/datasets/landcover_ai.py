@@ -28,6 +28,7 @@ from ..classes import LandCoverClass
 from ..errors import BandError, DataError
 from ..fingerprint import fingerprint
 from ..grid import Grid
+from ..products import OffsetOption
 from ..raster import RasterInfo, RasterReader, describe
 from ..sample import Sample
 from ..satellite import SatelliteInput, SatelliteSpec
@@ -86,8 +87,12 @@ class LandCoverAi(SplitPatches):
     classes = CLASSES
     bands = BANDS
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, satellite_offset: OffsetOption = "auto") -> None:
         """Find the images and count their tiles.
+
+        Args:
+            root: Folder of the data set.
+            satellite_offset: Radiometric offset of series beside the images, or how it is found.
 
         Raises:
             DataError: If there is no image, or one is damaged or smaller than a tile.
@@ -108,7 +113,7 @@ class LandCoverAi(SplitPatches):
                 f"{root / IMAGES} holds no image of {TILE_PX} x {TILE_PX} px or more; expected "
                 "the orthophotos of LandCover.ai v1; give them whole"
             )
-        self.satellite = SeriesFolder(root)
+        self.satellite = SeriesFolder(root, offset=satellite_offset)
 
     @property
     def licence(self) -> str:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from ..errors import BandError, DataError
 from ..fingerprint import fingerprint
 from ..grid import Grid
+from ..products import OffsetOption
 from ..raster import RasterInfo
 from ..sample import Sample
 from ..satellite import SatelliteInput, SatelliteSpec
@@ -70,12 +71,13 @@ class Potsdam(SplitPatches):
 
     classes = CLASSES
 
-    def __init__(self, root: Path, *, tile: int) -> None:
+    def __init__(self, root: Path, *, tile: int, satellite_offset: OffsetOption = "auto") -> None:
         """Find the files and read their headers.
 
         Args:
             root: Folder that holds the unpacked archives.
             tile: Side of the patches, in pixels.
+            satellite_offset: Radiometric offset of a series that was added, or how it is found.
 
         Raises:
             DataError: If there is no orthophoto, or a file is damaged, there twice or of another
@@ -92,7 +94,7 @@ class Potsdam(SplitPatches):
             )
         self.grids = {name: check_images(files) for name, files in self.tiles.items()}
         self.bands = self._shared_bands()
-        self.satellite = SeriesFolder(root)
+        self.satellite = SeriesFolder(root, offset=satellite_offset)
         self.patches = {
             f"{name}_r{row:04d}_c{col:04d}": PotsdamPatch(tile=name, row=row, col=col)
             for name, info in self.grids.items()

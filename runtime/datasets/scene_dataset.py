@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from ..errors import BandError, DataError, GridError
 from ..fingerprint import fingerprint
-from ..geoseries import GeoSeries, open_series
+from ..geoseries import PRODUCTS, GeoSeries, open_series
 from ..grid import Grid
 from ..metrics import IGNORE_INDEX
+from ..products import OffsetOption
 from ..raster import RasterInfo, RasterReader, describe
 from ..sample import AERIAL_BANDS, Sample
 from ..satellite import SatelliteInput, SatelliteSpec
@@ -40,12 +41,15 @@ class SceneDataset(SplitPatches):
     classes = CLASSES
     licence = LICENCE
 
-    def __init__(self, root: Path, *, tile: int = TILE_PX) -> None:
+    def __init__(
+        self, root: Path, *, tile: int = TILE_PX, satellite_offset: OffsetOption = "auto"
+    ) -> None:
         """Open a scene.
 
         Args:
             root: Folder that holds `aerial.tif`.
             tile: Side of a tile, in pixels.
+            satellite_offset: Radiometric offset of the series, or how it is found.
 
         Raises:
             DataError: If the aerial image is missing, damaged or smaller than a tile, or the labels
@@ -57,6 +61,7 @@ class SceneDataset(SplitPatches):
             raise ValueError(f"tiles of {tile} px; need 1 px or more")
         self.root = root
         self.tile = tile
+        self.satellite_offset = satellite_offset
         self.info = describe(root / SCENE_AERIAL)
         self.bands = _bands(self.info)
         if min(self.info.grid.shape) < tile:
@@ -122,6 +127,7 @@ class SceneDataset(SplitPatches):
     def fingerprint(self) -> str:
         """Hash of the side of a tile and the names and sizes of everything that is read."""
         files = [self.info.path, *(self.root / SATELLITE_FOLDER).glob("S2_*.tif")]
+        files += (self.root / SATELLITE_FOLDER).glob(PRODUCTS)
         if self.labelled:
             files.append(self.root / SCENE_LABELS)
         return fingerprint(self.root, files, more=f"tile {self.tile}")
@@ -154,7 +160,7 @@ class SceneDataset(SplitPatches):
 
     @cached_property
     def _series(self) -> GeoSeries:
-        return open_series(self.root / SATELLITE_FOLDER)
+        return open_series(self.root / SATELLITE_FOLDER, offset=self.satellite_offset)
 
     def _labels(self, row: int, col: int, valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
         path = self.root / SCENE_LABELS

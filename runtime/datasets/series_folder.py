@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import SatelliteError
-from ..geoseries import GeoSeries, open_series
-from ..products import scene_file_day
+from ..geoseries import PRODUCTS, GeoSeries, open_series
+from ..products import OffsetOption, scene_file_day
 from ..raster import RasterInfo
 from ..satellite import SatelliteInput, SatelliteSpec
 from ..scene import SATELLITE_FOLDER
@@ -24,13 +24,14 @@ TERMS = "; contains modified Copernicus Sentinel data"
 class SeriesFolder:
     """The series of a data set."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, offset: OffsetOption = "auto") -> None:
         """Remember where the data set lies; nothing needs to be there.
 
         Args:
             root: Folder of the data set.
+            offset: The radiometric offset of all series, or how it is found.
         """
-        self.root = root
+        self.root, self.offset = root, offset
         self.path = root / SATELLITE_FOLDER
         self._open: OrderedDict[Path, GeoSeries] = OrderedDict()
 
@@ -46,6 +47,7 @@ class SeriesFolder:
     def files(self) -> Iterator[Path]:
         """Every file of every series."""
         yield from self.path.rglob("S2_*.tif")
+        yield from self.path.rglob(PRODUCTS)
 
     def find(self, name: str) -> Path | None:
         """Folder of an image's own series, else of the one for all; None without any."""
@@ -71,7 +73,7 @@ class SeriesFolder:
         if folder in self._open:
             self._open.move_to_end(folder)
         else:
-            self._open[folder] = open_series(folder)
+            self._open[folder] = open_series(folder, offset=self.offset)
             if len(self._open) > MOST_SERIES:
                 self._open.popitem(last=False)
         return self._open[folder]

@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..aerial.elevation import elevation_paths
 from ..errors import DataError, brief
 from ..output.kinds import MapTags, class_tags
+from ..report import FIT_NAMES
 from ..satellite_lattice import default_step
 from .survey import Area, Survey
 
@@ -33,16 +35,16 @@ def tags_of(survey: Survey, area: Area, *, backend: str, precision: str) -> MapT
         file["SEGX_TOY"] = "trained on generated imagery only; of use for nothing else"
     if card.satellite is not None:
         file["SEGX_MISSING_SATELLITE"] = options.missing_satellite
+        if options.satellite_offset != "auto":
+            file["SEGX_SATELLITE_OFFSET"] = options.satellite_offset
     if options.lattice_cells is not None and card.satellite is not None:
         cells = options.lattice_cells or default_step(card.aerial, card.satellite)
         file["SEGX_SATELLITE_LATTICE"] = f"{cells} cells"
     if options.tta != "none":
         file["SEGX_TTA"] = f"{options.tta}, {options.runs_per_tile} runs per tile"
-    for name, text in (("RESAMPLED", fit.resampled), ("BANDS", fit.bands)):
-        if text is not None:
-            file[f"SEGX_{name}"] = text
-    if fit.elevation is not None:
-        file["SEGX_ELEVATION"] = fit.elevation
+    for name in FIT_NAMES:
+        if (text := getattr(fit, name)) is not None:
+            file[f"SEGX_{name.upper()}"] = text
     return MapTags(file=file, band=class_tags(card.classes))
 
 
@@ -63,13 +65,15 @@ def identity_of(survey: Survey, tags: Sequence[MapTags], *, batch: int) -> dict[
     for area in survey.areas:
         if area.mosaic.satellite is not None:
             sources.update(area.mosaic.satellite.source_files())
-    if options.elevation is not None and Path(options.elevation).is_file():
-        sources.add(Path(options.elevation))
+    sources.update(elevation_paths(options.elevation))
     return {
         "tags": [dict(item.file) for item in tags],
         "tiles per call": batch,
         "maps": [options.confidence, options.probabilities, options.writes_quality],
-        "options": [options.bands, options.elevation, options.resample],
+        "options": [
+            *(options.bands, options.elevation, options.resample),
+            *(options.scale, options.crs, options.satellite_substitute),
+        ],
         "tiles": [[*area.plan.shape, *area.plan.origin, area.plan.halo] for area in survey.areas],
         "files": {str(path): _state(path) for path in sorted(sources)},
     }

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ..augmented import SYMMETRIES, TestTime
 from ..manifest import Variant
+from ..products import OffsetOption
 from ..satellite_policy import MissingSatellite
 
 
@@ -24,11 +25,19 @@ class InferOptions:
     bands: str | None = None
     """Bands of the files in the model's order, by number or name."""
     elevation: str | None = None
-    """A raster of heights, or `zero`, where the files have no elevation band."""
+    """Rasters of heights, or `zero`, where the files have no elevation band."""
+    scale: str | None = None
+    """Values or percentiles that become 0 and 255, where files are of 16 bits."""
+    crs: str | None = None
+    """CRS of aerial and elevation files that have none or an unnamed local one."""
+    satellite_substitute: str | None = None
+    """Bands that stand for those that the series lacks."""
     resample: bool = False
     """Bring files of another resolution to that of the model."""
     missing_satellite: MissingSatellite = "nearest-dates"
     """What to do where no Sentinel-2 date is clear."""
+    satellite_offset: OffsetOption = "auto"
+    """Radiometric offset of the series, or how it is found."""
     lattice_cells: int | None = None
     """Run the satellite branch once per so many cells instead of once per tile."""
     tta: TestTime = "none"

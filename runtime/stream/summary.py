@@ -3,6 +3,7 @@
 from ..aerial.acquired import acquired, date_gap_days
 from ..aerial.elevation import CACHE_BYTES, ZERO
 from ..aerial.resample import resample_bytes
+from ..aerial.source import scaling_bytes
 from ..report import MemoryUse, PlanSummary, Report, Seams, rss_bytes
 from ..satellite import MONTHS
 from ..satellite_lattice import NODES
@@ -60,7 +61,13 @@ def _fitting_bytes(survey: Survey) -> int:
     """What it takes to bring the input to the model's resolution and bands."""
     resampled = any(area.tile_grid.resampled for area in survey.areas)
     heights = survey.options.elevation not in (None, ZERO)
-    return resampled * resample_bytes(len(survey.card.aerial.bands)) + heights * CACHE_BYTES
+    scaled = any(area.scaling is not None for area in survey.areas)
+    channels = len(survey.card.aerial.bands)
+    return (
+        resampled * resample_bytes(channels)
+        + heights * CACHE_BYTES
+        + scaled * scaling_bytes(channels)
+    )
 
 
 def _nodes_bytes(survey: Survey) -> int:

@@ -6,17 +6,20 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rasterio.crs import CRS
+
 from ..aerial.bands import bands_text, choose_for_all
 from ..aerial.elevation import open_elevation
 from ..aerial.mosaic import AerialFile, Mosaic, join
 from ..aerial.reader import AerialView, AerialWindow, MosaicReader
 from ..aerial.resample import ResampledView, TileGrid, tile_grid
+from ..aerial.scaling import Scaling, choose_scaling
 from ..card import ModelCard
-from ..errors import BundleError, ConfigError, DataError
+from ..errors import BundleError, ConfigError, DataError, GridError
 from ..geoseries import GeoSeries
 from ..manifest import AerialSpec
 from ..output.kinds import BLOCK
-from ..report import Fit
+from ..report import FIT_NAMES, Fit
 from ..satellite_lattice import check_step
 from ..satellite_policy import check_policy
 from ..scene import Scene, check_overlap
@@ -41,10 +44,14 @@ class Area:
     """Bands of the files in the model's order; None for all as they are."""
     elevation: str | None
     """What `--elevation` names; None where the files hold it."""
+    crs: str | None
+    """CRS of elevation files that have none."""
     blend: bool
     """Whether whole tiles count, not their interiors alone."""
     fit: Fit
     """What was done to make the input fit the model."""
+    scaling: Scaling | None = None
+    """How stored values become uint8; None for files of uint8."""
 
     @property
     def block_rows(self) -> int:
@@ -61,9 +68,12 @@ class Area:
         with ExitStack() as stack:
             layers = []
             if self.elevation is not None:
-                layers.append(open_elevation(self.elevation, self.mosaic.grid))
-                stack.callback(layers[0].close)
-            reader = stack.enter_context(MosaicReader(self.mosaic, bands=self.bands, layers=layers))
+                heights = open_elevation(self.elevation, self.mosaic.grid, assume_crs=self.crs)
+                layers.append(heights)
+                stack.callback(heights.close)
+            reader = stack.enter_context(
+                MosaicReader(self.mosaic, bands=self.bands, layers=layers, scaling=self.scaling)
+            )
             yield ResampledView(reader, self.tile_grid) if self.tile_grid.resampled else reader
 
     def tiles(self, rows: slice, cols: slice) -> Iterator[Tile]:
@@ -113,7 +123,7 @@ class Survey:
     def fit(self) -> Fit:
         """What was done to make the input fit the model, over all areas."""
         texts: dict[str, str | None] = {}
-        for name in ("resampled", "bands", "elevation"):
+        for name in FIT_NAMES:
             found = dict.fromkeys(getattr(area.fit, name) for area in self.areas)
             texts[name] = "; ".join(text for text in found if text is not None) or None
         return Fit(**texts)
@@ -133,11 +143,8 @@ def make_survey(scenes: Sequence[Scene], card: ModelCard, options: InferOptions)
     _check_tta(options)
     check_step(options.lattice_cells, card)
     mosaics = join(scenes, reach=_reach(scenes, spec, options))
-    return Survey(
-        areas=tuple(_area(mosaic, card, spec, options) for mosaic in mosaics),
-        card=card,
-        options=options,
-    )
+    areas = [_area(mosaic, card, spec, options) for mosaic in mosaics]
+    return Survey(areas=_scaled(areas, spec, options.scale), card=card, options=options)
 
 
 def _reach(scenes: Sequence[Scene], spec: AerialSpec, options: InferOptions) -> int:
@@ -184,11 +191,14 @@ def _area(mosaic: Mosaic, card: ModelCard, spec: AerialSpec, options: InferOptio
         lattice=lattice,
         bands=bands,
         elevation=options.elevation,
+        crs=options.crs,
         blend=options.blend,
         fit=Fit(
             resampled=tiles.text,
             bands=bands_text(bands, card.aerial),
             elevation=_elevation_text(mosaic, options),
+            crs=_crs_text(mosaic, options),
+            satellite_bands=satellite.bands_text if isinstance(satellite, GeoSeries) else None,
         ),
     )
 
@@ -197,8 +207,41 @@ def _elevation_text(mosaic: Mosaic, options: InferOptions) -> str | None:
     """Open what `--elevation` names once, to see that it serves, and say what it is."""
     if options.elevation is None:
         return None
-    with closing(open_elevation(options.elevation, mosaic.grid)) as layer:
+    opened = open_elevation(options.elevation, mosaic.grid, assume_crs=options.crs)
+    with closing(opened) as layer:
         return layer.text
+
+
+def _crs_text(mosaic: Mosaic, options: InferOptions) -> str | None:
+    """Say that `--crs` gave files their CRS; refuse it for one that names its own.
+
+    Raises:
+        GridError: If a file names another CRS.
+    """
+    if options.crs is None:
+        return None
+    asked = CRS.from_string(options.crs).to_epsg()
+    for file in mosaic.files:
+        crs = file.info.grid.crs
+        if file.info.names_crs and crs.to_epsg() != asked:
+            raise GridError(
+                f"{file.path} is in {crs.to_string()[:60]} and --crs says {options.crs}; expected "
+                "files that name no CRS; leave --crs out, or correct the file"
+            )
+    named = all(file.info.names_crs for file in mosaic.files)
+    return None if named else f"{options.crs}, which files do not name"
+
+
+def _scaled(areas: Sequence[Area], spec: AerialSpec, wanted: str | None) -> tuple[Area, ...]:
+    """Find one rule for all files of a run that are not of uint8."""
+    read = [(file, area.bands) for area in areas for file in area.mosaic.files]
+    scaling = choose_scaling(read, wanted, spec)
+    if scaling is None:
+        return tuple(areas)
+    return tuple(
+        replace(area, scaling=scaling, fit=replace(area.fit, scaling=scaling.text))
+        for area in areas
+    )
 
 
 def _check_toy(mosaic: Mosaic, card: ModelCard, options: InferOptions) -> None:

@@ -10,6 +10,8 @@ from ..options import (
     BackendName,
     CudaFlag,
     EnginesFlag,
+    FactoryFlag,
+    OffsetFlag,
     RebuildFlag,
     RunFlags,
     SkipSelfTestFlag,
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from runtime.augmented import TestTime
     from runtime.evaluate import Evaluation
     from runtime.manifest import Variant
+    from runtime.products import OffsetOption
 
     from ..models import AnyModel
 
@@ -30,6 +33,7 @@ def eval_(
     model: Path = typer.Argument(..., help="Checkpoint folder or bundle."),
     data: Path = typer.Argument(..., help="A data set of any layout, or a scene with labels.tif."),
     split: str = typer.Option("val", help="Split of a data set."),
+    factory: FactoryFlag = "",
     tta: TtaFlag = TtaName.none,
     backend: BackendFlag = BackendName.auto,
     cuda: CudaFlag = None,
@@ -37,6 +41,7 @@ def eval_(
     engines: EnginesFlag = None,
     trust_engines: TrustFlag = False,
     skip_self_test: SkipSelfTestFlag = False,
+    satellite_offset: OffsetFlag = "auto",
     patches: int | None = typer.Option(None, min=1, help="Take this many patches at most."),
     dates: str | None = typer.Option(
         None, help="Also measure with so many valid months kept, such as 12,6,3,1,0."
@@ -72,15 +77,17 @@ def eval_(
         skip_self_test=skip_self_test,
     )
     ending: Variant = "classes" if tta == TtaName.none else "probabilities"
-    measured = open_any(model, flags, variant=ending)
+    measured = open_any(model, flags, variant=ending, factory=factory)
     chosen("model", measured.card.name, measured.origin)
     if tta != TtaName.none:
         chosen("test-time augmentation", tta.value)
     with closing(measured):
         if settings:
-            results = measure_settings(measured, data, split, patches, tta.value, settings)
+            results = measure_settings(
+                measured, data, split, patches, tta.value, settings, satellite_offset
+            )
         else:
-            results = _measure(measured, data, split, patches, tta.value)
+            results = _measure(measured, data, split, patches, tta.value, satellite_offset)
     content = {
         "model": measured.card.name,
         "sha256": measured.card.sha256,
@@ -107,7 +114,12 @@ def eval_(
 
 
 def _measure(
-    measured: "AnyModel", data: Path, split: str, patches: int | None, tta: "TestTime"
+    measured: "AnyModel",
+    data: Path,
+    split: str,
+    patches: int | None,
+    tta: "TestTime",
+    satellite_offset: "OffsetOption",
 ) -> "dict[str, Evaluation]":
     from runtime.augmented import augmented
     from runtime.dataset import open_dataset
@@ -117,8 +129,9 @@ def _measure(
     from ..console import progress
 
     if (data / SCENE_LABELS).is_file():
-        return _scene(measured, data, tta)
-    dataset = open_dataset(data, tile=measured.card.aerial.tile_size)
+        return _scene(measured, data, tta, satellite_offset)
+    tile = measured.card.aerial.tile_size
+    dataset = open_dataset(data, tile=tile, satellite_offset=satellite_offset)
     with progress("patches") as advance:
         result = evaluate(
             augmented(measured.model, tta),
@@ -131,7 +144,9 @@ def _measure(
     return {split: result}
 
 
-def _scene(measured: "AnyModel", scene: Path, tta: "TestTime") -> "dict[str, Evaluation]":
+def _scene(
+    measured: "AnyModel", scene: Path, tta: "TestTime", satellite_offset: "OffsetOption"
+) -> "dict[str, Evaluation]":
     import tempfile
 
     from runtime.evaluate import evaluate_map
@@ -143,7 +158,12 @@ def _scene(measured: "AnyModel", scene: Path, tta: "TestTime") -> "dict[str, Eva
     from ..console import progress
 
     card = measured.card
-    scenes = find_scenes(scene, None, needs_satellite=card.satellite is not None)
+    scenes = find_scenes(
+        scene,
+        None,
+        needs_satellite=card.satellite is not None,
+        satellite_offset=satellite_offset,
+    )
     with tempfile.TemporaryDirectory(prefix="segx-eval-") as out, progress("tiles") as advance:
         survey = make_survey(scenes, card, InferOptions(allow_toy=True, tta=tta))
         report = map_survey(

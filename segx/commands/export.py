@@ -5,12 +5,15 @@ from typing import TYPE_CHECKING, Literal
 
 import typer
 
+from runtime.products import OffsetOption
+
 from .. import export_engines as for_engines
 from .. import export_jobs as jobs
 from .. import export_steps as steps
 from ..export_engines import EngineFlags, EngineOption
 from ..export_steps import EVAL_PATCHES, Request
 from ..extras import require
+from ..options import OFFSET_HELP, FactoryFlag
 
 if TYPE_CHECKING:
     from exporter.convert import Converted
@@ -92,6 +95,9 @@ def export(
     eval_patches: int = typer.Option(
         EVAL_PATCHES, min=1, help="Patches to measure on at most, evenly spread over the split."
     ),
+    satellite_offset: OffsetOption | None = typer.Option(
+        None, help=f"{OFFSET_HELP} Default: that of the training for its data, else auto."
+    ),
     licence: str | None = typer.Option(
         None, help="Licence of the weights, for the manifest, such as Apache-2.0."
     ),
@@ -119,6 +125,7 @@ def export(
     optimization_level: int | None = typer.Option(
         None, min=0, max=5, help="0 (fast build) to 5 (fast engine). Builds anew."
     ),
+    factory: FactoryFlag = "",
     json: Path | None = typer.Option(None, help="Also write what was found to this file."),
 ) -> None:
     """Export a checkpoint as a bundle, and prove what it costs.
@@ -144,7 +151,7 @@ def export(
         workspace=workspace,
         optimization_level=optimization_level,
     )
-    opened = steps.open_source(source)
+    opened = steps.open_source(source, factory)
     job, settled = jobs.choose_job(opened, precision, merge_parts=merge_parts)
     jobs.refuse_ignored(context, job)
     chosen("precision", settled, "the bundle is taken as it is" if job == "take" else "")
@@ -168,6 +175,7 @@ def export(
         gate_split=gate_split,
         gate_areas=gate_areas,
         licence=licence,
+        satellite_offset=satellite_offset,
     )
     made, path = _make(job, opened, request, out)
     show(made)

@@ -11,6 +11,7 @@ from ..options import (
     BackendName,
     CudaFlag,
     EnginesFlag,
+    OffsetFlag,
     RebuildFlag,
     RunFlags,
     SkipSelfTestFlag,
@@ -22,9 +23,7 @@ from ..options import (
 if TYPE_CHECKING:
     from runtime.bundle import Bundle
     from runtime.ladder import Opened, RunRequest
-    from runtime.report import Drift, Report, SatelliteUse
     from runtime.scene import Scene
-    from runtime.stream.forecast import Forecast
     from runtime.stream.options import InferOptions
     from runtime.stream.survey import Survey
 
@@ -70,6 +69,7 @@ def infer(
             help="Where no Sentinel-2 date is clear: take the least covered, stop, or go without.",
         ),
     ] = MissingSatelliteName.nearest_dates,
+    satellite_offset: OffsetFlag = "auto",
     satellite_lattice: Annotated[
         int | None,
         typer.Option(
@@ -84,8 +84,23 @@ def infer(
     elevation: Annotated[
         str | None,
         typer.Option(
-            help="Raster of heights above the ground, or zero, where INPUT has no such band."
+            help="Raster of heights above the ground, two as DSM,DTM, or zero, where INPUT has "
+            "no such band."
         ),
+    ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            help="Where INPUT is of 16 bits: values that become 0 and 255, as LOW,HIGH, or "
+            "percentiles, as 2%,98%."
+        ),
+    ] = None,
+    crs: Annotated[
+        str | None, typer.Option(help="CRS of INPUT where files name none: EPSG:2154.")
+    ] = None,
+    satellite_substitute: Annotated[
+        str | None,
+        typer.Option(help="Bands that stand for those that the series lacks: B8A=B08."),
     ] = None,
     resample: Annotated[
         bool,
@@ -156,8 +171,12 @@ def infer(
         halo=halo,
         bands=bands,
         elevation=elevation,
+        scale=scale,
+        crs=crs,
+        satellite_substitute=satellite_substitute,
         resample=resample,
         missing_satellite=missing_satellite.value,
+        satellite_offset=satellite_offset,
         lattice_cells=satellite_lattice,
         tta=tta.value,
         max_memory=None if max_memory is None else parse_size(max_memory),
@@ -200,6 +219,7 @@ def _map(
     from runtime.stream.survey import make_survey
 
     from ..console import chosen, done, progress, write_json
+    from ..infer_tables import print_fit, print_report
     from ..models import open_and_say, tally_of
 
     clock, bundle = Clock(), open_bundle(path)
@@ -207,6 +227,9 @@ def _map(
         *given,
         needs_satellite=bundle.card.satellite is not None,
         may_lack=options.missing_satellite == "aerial-only",
+        satellite_offset=options.satellite_offset,
+        satellite_substitute=options.satellite_substitute,
+        crs=options.crs,
     )
     _check_out(scenes, given.aerial, out)
     survey = make_survey(scenes, bundle.card, options)
@@ -215,6 +238,7 @@ def _map(
     _print_halo(options.halo, bundle.card.aerial.halo)
     opened = open_and_say(bundle, request)
     _print_input(scenes, len(survey.areas))
+    print_fit(survey.fit)
     if options.tta != "none":
         chosen("test-time augmentation", options.tta, f"{options.runs_per_tile} runs per tile")
     with closing(opened.model):
@@ -226,7 +250,7 @@ def _map(
             report = map_survey(survey, opened.model, out, tally=tally, on_tile=advance)
     if json is not None:
         write_json(json, report)
-    _print_report(report)
+    print_report(report)
     done(out, "open the maps in a GIS, or `segx bench`")
     if report.damaged:
         raise typer.Exit(NOT_WHOLE)
@@ -272,102 +296,15 @@ def _forecast(survey: "Survey", bundle: "Bundle", opened: "Opened", json: Path |
     from runtime.stream.summary import planned_memory
 
     from ..console import done, say, write_json
+    from ..infer_tables import print_forecast
 
     model = opened.model
     batch = model.batch
     feed = repeated(golden_feed(bundle)[0], batch)
     found = forecast(survey, model, feed, planned_memory(survey, batch=batch), batch=batch)
-    _print_forecast(found)
+    print_forecast(found)
     if json is not None:
         write_json(json, found)
         done(json, "the same command without --dry-run")
     else:
         say("nothing was written; next: the same command without --dry-run")
-
-
-def _print_forecast(found: "Forecast") -> None:
-    from ..console import chosen
-
-    chosen(
-        "tiles",
-        f"{found.tiles} of {found.tile_size} px every {found.stride} px",
-        f"halo {found.halo} px, lattice of {found.lattice_px} px, {found.batch} per call",
-    )
-    chosen("recompute", f"{found.recompute:.2f} px run per px mapped")
-    parts = ", ".join(f"{name} {held:.0f}" for name, held in found.memory_mib.items() if held)
-    chosen("memory", f"{sum(found.memory_mib.values()):.0f} MiB", parts)
-    chosen("disk", f"{found.disk_mib:.0f} MiB while it runs", "maps are compressed at the end")
-    chosen(
-        "time",
-        f"{found.seconds:.1f} s for {found.area_km2:.3f} km2",
-        f"{1e3 * found.tile_s:.1f} ms per tile, measured on the golden tile",
-    )
-
-
-def _print_report(report: "Report") -> None:
-    from ..console import chosen
-
-    if report.resumed:
-        chosen("resumed", "an interrupted run went on", "--restart begins anew")
-    if report.satellite is not None:
-        _print_satellite(report.satellite)
-    if report.drift is not None:
-        _print_drift(report.drift, report.tiles)
-    if report.seams is not None and report.seams.share is not None:
-        chosen("tile seams", f"{report.seams.share:.3%} of pixels differ between neighbours")
-    _print_damage(report)
-    share = "" if report.model_share is None else f", model busy {report.model_share:.0%}"
-    chosen(
-        "done",
-        f"{report.tiles} tiles, {report.area_km2:.3f} km2 in {report.wall_s:.1f} s "
-        f"({report.km2_per_h:.1f} km2/h, {report.peak_rss_mib:.0f} MiB{share})",
-    )
-
-
-def _print_satellite(use: "SatelliteUse") -> None:
-    from runtime.aerial.acquired import LONG_GAP_DAYS
-
-    from ..console import chosen
-
-    chosen("Sentinel-2 dates used", f"{use.dates_used} of {use.dates_total}", use.policy)
-    if use.tiles_aerial_only:
-        chosen("mapped without Sentinel-2", f"{use.tiles_aerial_only} tiles", "see the quality map")
-    if use.lattice_agreement is not None:
-        chosen(
-            "satellite lattice",
-            f"{use.encoder_runs} runs, {use.lattice_agreement:.2%} of pixels as with one per tile",
-        )
-    gap = use.date_gap_days
-    if gap is not None and gap > LONG_GAP_DAYS:
-        typer.echo(
-            f"segx: warning: aerial image and Sentinel-2 are {gap} days apart; expected a year at "
-            "most; give a series of the same year with --satellite",
-            err=True,
-        )
-
-
-def _print_damage(report: "Report") -> None:
-    if not report.damaged:
-        return
-    files = sorted({item.path for item in report.damaged})
-    typer.echo(
-        f"segx: warning: {len(report.damaged)} unreadable block(s) of {', '.join(files[:3])} are "
-        "nodata; expected whole files; replace them and run again with --restart",
-        err=True,
-    )
-
-
-def _print_drift(drift: "Drift", tiles: int) -> None:
-    from runtime.drift import MOST_OUTSIDE
-
-    from ..console import chosen
-
-    outside = f"{drift.tiles_outside} of {tiles} tiles, {drift.share:.0%}"
-    chosen("unlike the calibration set", outside, ", ".join(drift.bands))
-    if drift.share > MOST_OUTSIDE:
-        typer.echo(
-            f"segx: warning: {drift.share:.0%} of the tiles are unlike those that the bundle was "
-            f"calibrated on; expected {MOST_OUTSIDE:.0%} at most; check bands and units of the "
-            "input, or calibrate on such imagery",
-            err=True,
-        )

@@ -26,8 +26,10 @@ def inspect_bundle(
     chosen("bundle", manifest.name, f"format {manifest.format_version}, {opened.size_mib:.1f} MiB")
     chosen("sha256", opened.sha256)
     chosen("made", manifest.created, f"segx {manifest.segx_version}")
-    steps = f"{manifest.model.parameters} parameters, {manifest.model.steps} training steps"
-    chosen("model", manifest.model.config + (" (toy)" if manifest.model.toy else ""), steps)
+    model = manifest.model
+    steps = "imported, training not known" if model.imported else f"{model.steps} training steps"
+    told = f"{model.parameters} parameters, {steps}"
+    chosen("model", model.config + (" (toy)" if model.toy else ""), told)
     chosen("verified", "yes" if manifest.verified else "no", manifest.verdict)
     _print_inputs(manifest)
     table(
@@ -83,10 +85,11 @@ def _print_classes(manifest: "Manifest") -> None:
         ],
     )
     if accuracy is not None:
+        reference = "original" if manifest.model.imported else "checkpoint"
         say(
             f"mIoU {100 * accuracy.miou:.2f} % over {accuracy.scored_classes} classes on "
             f"{accuracy.patches} patches of {accuracy.dataset} ({accuracy.split}); "
-            f"checkpoint {100 * accuracy.reference_miou:.2f} %"
+            f"{reference} {100 * accuracy.reference_miou:.2f} %"
         )
 
 

@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 import typer
 
+from runtime.products import OffsetOption
+
+from ..options import OFFSET_HELP
+
 if TYPE_CHECKING:
     from runtime.metrics import Scores
     from trainkit.config import TrainConfig
@@ -44,6 +48,9 @@ def train(
     ),
     devices: int = typer.Option(1, min=1, help="GPUs, or processes on a CPU, that share a batch."),
     strategy: Literal["auto", "ddp"] = typer.Option("auto", help="How several devices are used."),
+    satellite_offset: OffsetOption | None = typer.Option(
+        None, help=f"{OFFSET_HELP}  [default: auto]", show_default=False
+    ),
     resume: Path | None = typer.Option(None, help="Go on with the run in this folder."),
     json: Path | None = typer.Option(None, help="Write the scores to this file."),
 ) -> None:
@@ -65,7 +72,9 @@ def train(
         raise typer.BadParameter("--init cannot be changed by --resume; leave it out")
     if init is not None and steps == 0:
         raise typer.BadParameter("--init and --steps 0 would train nothing; leave one out")
-    settings, source, folder, length = _setting(data, config, out, steps, seed, resume)
+    if resume is not None and satellite_offset is not None:
+        raise typer.BadParameter("--satellite-offset cannot be changed by --resume; leave it out")
+    settings, source, folder, length, offset = _setting(data, config, out, steps, seed, resume)
     if init is not None:
         chosen("init", init, "weights only; optimizer and schedule begin anew")
     options = TrainOptions(
@@ -74,6 +83,7 @@ def train(
         init=init,
         devices=devices,
         strategy=strategy,
+        satellite_offset=satellite_offset or offset,
         resume=resume is not None,
     )
     with _Screen(folder) as screen:
@@ -98,8 +108,8 @@ def _setting(
     steps: int | None,
     seed: int | None,
     resume: Path | None,
-) -> "tuple[TrainConfig, Path, Path, int | None]":
-    """Settle config, data, folder and length, and print them."""
+) -> "tuple[TrainConfig, Path, Path, int | None, OffsetOption]":
+    """Settle config, data, folder, length and satellite offset, and print them."""
     from dataclasses import replace
 
     from trainkit.config import load
@@ -114,14 +124,14 @@ def _setting(
                 raise typer.BadParameter(f"{name} cannot be changed by --resume; leave it out")
         settings, info = read_run(resume)
         chosen("resume", resume, f"config {settings.name}, started {info.started}")
-        return settings, Path(info.data), resume, info.steps
+        return settings, Path(info.data), resume, info.steps, info.satellite_offset
     settings = load(config or DEFAULT_CONFIG)
     if seed is not None:
         settings = replace(settings, seed=seed)
     chosen("config", settings.name, "" if config else "default")
     folder = out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{settings.name}"
     chosen("run", folder, "" if out else "default")
-    return settings, _sample() if data is None else data, folder, steps
+    return settings, _sample() if data is None else data, folder, steps, "auto"
 
 
 def _sample() -> Path:

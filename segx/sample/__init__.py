@@ -21,6 +21,7 @@ from .flair_hub import write_flair_hub
 from .folder import write_folder
 from .landcover_ai import write_landcover_ai
 from .potsdam import write_potsdam
+from .safe import write_safe
 from .scene import write_scene
 from .summary import Summary, summarise
 
@@ -34,5 +35,6 @@ __all__ = [
     "write_folder",
     "write_landcover_ai",
     "write_potsdam",
+    "write_safe",
     "write_scene",
 ]

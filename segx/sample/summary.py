@@ -37,6 +37,8 @@ def summarise(out: Path) -> Summary:
     dataset = open_dataset(out) if is_potsdam(out) or is_folder_dataset(out) else None
     if isinstance(dataset, Potsdam | FolderDataset):
         return _in_tiles(dataset)
+    if products := sorted(out.glob("*.SAFE")):
+        return Summary(contents=f"{len(products)} Sentinel-2 products", shares=())
     names = {cover.value: cover.name.lower().replace("_", " ") for cover in Cover}
     if (out / MASKS).is_dir():
         labels = sorted((out / MASKS).glob("*.tif"))

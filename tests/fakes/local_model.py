@@ -108,7 +108,9 @@ def noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     return rng.integers(1, 255, (height, width), dtype=np.uint8)
 
 
-def write(path: Path, pixels: NDArray[np.uint8], row: int = 0, col: int = 0) -> Path:
+def write(
+    path: Path, pixels: NDArray[np.uint8] | NDArray[np.uint16], row: int = 0, col: int = 0
+) -> Path:
     """Write a raster whose corner lies at a row and column of one lattice."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with rasterio.open(
@@ -118,7 +120,7 @@ def write(path: Path, pixels: NDArray[np.uint8], row: int = 0, col: int = 0) -> 
         count=1,
         height=pixels.shape[0],
         width=pixels.shape[1],
-        dtype="uint8",
+        dtype=pixels.dtype,
         crs="EPSG:2154",
         transform=Affine(0.2, 0, 700_000 + 0.2 * col, 0, -0.2, 6_600_000 - 0.2 * row),
         tiled=True,

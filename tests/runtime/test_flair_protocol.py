@@ -24,6 +24,7 @@ from runtime.flair_protocol import (
     run_protocol,
     write_prediction,
 )
+from runtime.products import OffsetOption
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 
@@ -117,9 +118,9 @@ def test_labels_are_not_read_and_a_series_is_opened_once_per_area(
 ) -> None:
     opened: list[tuple[Path, str]] = []
 
-    def open_series(folder: Path, *, zone: str) -> Any:
+    def open_series(folder: Path, *, zone: str, offset: OffsetOption) -> Any:
         opened.append((folder, zone))
-        return series.open_series(folder, zone=zone)
+        return series.open_series(folder, zone=zone, offset=offset)
 
     monkeypatch.setattr("runtime.datasets.flair.open_series", open_series)
     monkeypatch.setattr(

@@ -100,7 +100,7 @@ def test_a_later_major_version_is_refused(data: dict[str, Any], version: str) ->
 @pytest.mark.parametrize("version", [None, 1, 1.0, "", "1", "one", "\u00b2.0", "1.0.0", "9" * 5000])
 def test_a_version_that_is_none_is_refused(data: dict[str, Any], version: object) -> None:
     data["format_version"] = version
-    assert "expected MAJOR.MINOR such as '1.1'; export the bundle again" in refusal(data)
+    assert "expected MAJOR.MINOR such as '1.2'; export the bundle again" in refusal(data)
     assert FORMAT_MAJOR == 1
 
 

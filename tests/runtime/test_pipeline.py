@@ -25,6 +25,7 @@ from runtime.grid import Grid
 from runtime.jsonfile import plain
 from runtime.manifest import AerialSpec, Normalization
 from runtime.pipeline import infer
+from runtime.radiometry import DateOffset
 from runtime.report import Report
 from runtime.satellite import SatelliteInput, SatelliteSpec
 from runtime.scene import Scene
@@ -202,6 +203,8 @@ class RecordedSeries:
             days=np.zeros(12, dtype=np.float32),
             dates_used=(date(2021, 1, number % 3 + 1),),
         )
+
+    radiometry: tuple[DateOffset, ...] = ()
 
     def source_files(self) -> tuple[Path, ...]:
         return ()

@@ -182,6 +182,7 @@ KEYS = {
         "tiles_aerial_only",
         "date_gap_days",
         "lattice_agreement",
+        "offsets",
     },
     "outputs": None,
     "drift": None,
@@ -211,7 +212,7 @@ KEYS = {
     "resumed": None,
     "tiles_skipped": None,
     "memory": {"limit_mib", "planned_mib"},
-    "fit": {"resampled", "bands", "elevation"},
+    "fit": {"resampled", "bands", "elevation", "scaling", "crs", "satellite_bands"},
 }
 
 

@@ -37,11 +37,15 @@ def test_windows_line_ends_blank_lines_and_spaces_change_nothing() -> None:
     )
 
 
-def test_a_name_of_another_kind_gives_its_day_and_no_offset() -> None:
+def test_a_name_of_another_kind_gives_its_day_and_says_nothing_of_an_offset() -> None:
     assert parse_product("SENTINEL2A_20210415-105021", where="p") == (
         datetime.date(2021, 4, 15),
-        0,
+        None,
     )
+
+
+def test_the_baseline_of_products_of_a_users_own_processing_says_nothing() -> None:
+    assert parse_product(PRODUCT.replace("0300", "9999"), where="p")[1] is None
 
 
 @pytest.mark.parametrize(

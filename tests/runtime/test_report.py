@@ -22,6 +22,7 @@ from runtime.errors import DataError
 from runtime.grid import Grid
 from runtime.jsonfile import plain, write_json, write_text
 from runtime.report import (
+    FIT_NAMES,
     Clock,
     Fit,
     MemoryUse,
@@ -212,7 +213,7 @@ def test_what_a_run_says_of_itself_is_in_the_report(card: ModelCard) -> None:
     assert content["plan"]["recompute"] == 4.0
     assert content["seams"] == {"share": None, "pixels": 0}
     assert content["memory"] == {"limit_mib": None, "planned_mib": 900.0}
-    assert content["fit"] == {"resampled": None, "bands": None, "elevation": "zero"}
+    assert content["fit"] == dict.fromkeys(FIT_NAMES) | {"elevation": "zero"}
     assert (content["tiles_skipped"], content["damaged"], content["energy"]) == (3, [], None)
     assert content["satellite"] == {
         "dates_total": 0,
@@ -224,6 +225,7 @@ def test_what_a_run_says_of_itself_is_in_the_report(card: ModelCard) -> None:
         "tiles_aerial_only": 1,
         "date_gap_days": 400,
         "lattice_agreement": 0.9999,
+        "offsets": {},
     }
 
 

@@ -21,6 +21,7 @@ from runtime.errors import BundleError, SatelliteError
 from runtime.grid import Grid
 from runtime.manifest import AerialSpec, Normalization
 from runtime.model import open_model
+from runtime.radiometry import DateOffset
 from runtime.satellite import SatelliteInput, SatelliteSpec, SatelliteStack, window_cells
 from runtime.satellite_lattice import SatelliteLattice, default_step, longest_step, moved
 from runtime.satellite_policy import MissingSatellite, SatelliteFeeder, state_of
@@ -60,6 +61,8 @@ class Plane:
     """A series whose reflectance grows evenly to the south and to the east."""
 
     name, dates = "a plane", 1
+
+    radiometry: tuple[DateOffset, ...] = ()
 
     def source_files(self) -> tuple[Path, ...]:
         return ()

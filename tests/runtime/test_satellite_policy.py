@@ -15,6 +15,7 @@ from runtime.bundle import open_bundle
 from runtime.errors import BundleError, DataError, SatelliteError
 from runtime.geoseries import GeoSeries, open_series
 from runtime.grid import Grid
+from runtime.radiometry import DateOffset
 from runtime.satellite import NotSeenError, SatelliteInput, SatelliteSpec, SatelliteStack
 from runtime.satellite import window_cells as cells_of
 from runtime.satellite_policy import (
@@ -34,6 +35,8 @@ class Series:
     """Cells of 50 px on the tile grid: clear in the west, under cloud in the middle, then empty."""
 
     name, dates = "a series", 2
+
+    radiometry: tuple[DateOffset, ...] = ()
 
     def source_files(self) -> tuple[Path, ...]:
         return ()

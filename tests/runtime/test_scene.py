@@ -208,11 +208,6 @@ def test_an_alpha_band_may_follow_unless_it_has_a_name(
     refusal(path, BandError)
 
 
-def test_another_type_is_refused(write_aerial: Write, tmp_path: Path) -> None:
-    path = write_aerial(tmp_path / "a.tif", pixels().astype(np.uint16))
-    assert "is uint16; expected uint8; rescale it first" in refusal(path, BandError)
-
-
 @pytest.mark.parametrize("size", [0.181, 0.2, 0.219])
 def test_a_resolution_within_a_tenth_is_taken(
     size: float, write_aerial: Write, tmp_path: Path

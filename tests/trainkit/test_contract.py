@@ -17,11 +17,13 @@ from trainkit.architectures import (
     CseUNetConfig,
     DeepLabV3PlusConfig,
     DifdConfig,
+    FlairHubConfig,
     JointConfig,
     MultiResUNetConfig,
     SatelliteBranchConfig,
     UNetConfig,
     UNetFormerConfig,
+    UPerNetConfig,
     UTAndTConfig,
 )
 from trainkit.checkpoint import build_empty
@@ -43,6 +45,7 @@ SATELLITE = SatelliteBranchConfig(
 TRAINING = TrainingConfig(aerial=OptimConfig(crop_px=TILE))
 DEEPLAB: dict[str, Any] = {"encoder": "resnet18", "width": 16, "low_width": 8, **STAGES}
 DIFD = DifdConfig(satellite_widths=(8, 12), **DEEPLAB)
+PYRAMID: dict[str, Any] = {"width": 16, "head_width": 8, **STAGES}
 CELL_M = TILE * InputConfig().resolution_m / WINDOW
 """Side of a satellite cell of which a tile holds a whole window."""
 
@@ -71,6 +74,7 @@ CONFIGS = {
     "cse-unet-deck": model_config(replace(CSE_UNET, variant="deck")),
     "multires-unet": model_config(MultiResUNetConfig(widths=WIDTHS)),
     "deeplabv3plus": model_config(DeepLabV3PlusConfig(**DEEPLAB)),
+    "upernet": model_config(UPerNetConfig(encoder="convnextv2_atto", **PYRAMID)),
     "u-tae": model_config(satellite=replace(SATELLITE, temporal_norm="masked")),
     "u-t-and-t": model_config(
         joint=UTAndTConfig(encoder="resnet18", decoder_widths=WIDTHS, satellite=SATELLITE, **STAGES)
@@ -78,6 +82,12 @@ CONFIGS = {
     "difd": model_config(joint=DIFD, cell_m=CELL_M),
     "difd without deconvolution": model_config(
         joint=replace(DIFD, context="aspp", upsampler="pixelshuffle"), cell_m=CELL_M
+    ),
+    "flair-hub": model_config(
+        joint=FlairHubConfig(
+            encoder="convnextv2_atto", satellite=replace(SATELLITE, stride=1), **PYRAMID
+        ),
+        cell_m=CELL_M,
     ),
     "late fusion": model_config(RESNET, satellite=SATELLITE),
     "late fusion of three": model_config(CONVNEXT, CSE_UNET, satellite=SATELLITE),
@@ -299,6 +309,10 @@ PARAMETERS = {
     "difd-nearest": 39_577_698,
     "difd-paper": 44_649_762,
     "difd-pixelshuffle": 60_811_554,
+    "flair-hub-upernet-swin-base": 89_421_515,
+    "flair-hub-upernet-swin-base-rgb": 89_421_515,
+    "flair-hub-upernet-swin-base-s2": 92_852_683,
+    "flair-inc-unet-resnet34": 24_445_251,
     "lf-dlm": 33_086_067,
     "lf-dlm-tiny": 12_301_259,
     "lf-dlm-x2": 63_909_401,

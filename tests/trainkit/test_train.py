@@ -213,10 +213,12 @@ def test_a_run_is_not_resumed_with_other_settings(
     unfinished: Path, config: TrainConfig, flair2: Path
 ) -> None:
     options = replace(OPTIONS, resume=True)
-    with pytest.raises(ConfigError, match="was started with another config, seed or number"):
+    with pytest.raises(ConfigError, match="was started with another config, seed, number"):
         train(replace(config, seed=8), flair2, unfinished, options, Watch())
-    with pytest.raises(ConfigError, match="was started with another config, seed or number"):
+    with pytest.raises(ConfigError, match="was started with another config, seed, number"):
         train(config, flair2, unfinished, replace(options, steps=3), Watch())
+    with pytest.raises(ConfigError, match="number of steps or satellite offset; expected the same"):
+        train(config, flair2, unfinished, replace(options, satellite_offset="1000"), Watch())
 
 
 def test_a_run_is_not_resumed_with_other_data(

@@ -8,22 +8,28 @@ from ..architectures import (
     CseUNetConfig,
     DeepLabV3PlusConfig,
     DifdConfig,
+    FlairHubConfig,
     JointConfig,
     MultiResUNetConfig,
     UNetConfig,
     UNetFormerConfig,
+    UPerNetConfig,
     UTAndTConfig,
 )
 from ..config import InputConfig, TrainConfig
+from ..factory_config import FactoryConfig
 from .aerial import AerialBranch
 from .cse_unet import CseUNet
 from .deeplab import DeepLabV3Plus
 from .difd import Difd
-from .joint import JointModel
+from .factory import refuse_unnamed
+from .flair_hub import FlairHubModel
+from .landcover import LandCoverModel
 from .multires_unet import MultiResUNet
 from .u_t_and_t import UTAndT
 from .unet import UNet
 from .unetformer import UNetFormer
+from .upernet import UPerNet
 
 AERIAL: dict[type[AerialConfig], Callable[[Any, InputConfig, int], AerialBranch]] = {
     UNetFormerConfig: UNetFormer,
@@ -31,11 +37,14 @@ AERIAL: dict[type[AerialConfig], Callable[[Any, InputConfig, int], AerialBranch]
     CseUNetConfig: CseUNet,
     MultiResUNetConfig: MultiResUNet,
     DeepLabV3PlusConfig: DeepLabV3Plus,
+    UPerNetConfig: UPerNet,
 }
 
-JOINT: dict[type[JointConfig], Callable[[TrainConfig, Any], JointModel]] = {
+JOINT: dict[type[JointConfig], Callable[[TrainConfig, Any], LandCoverModel]] = {
     DifdConfig: Difd,
     UTAndTConfig: UTAndT,
+    FlairHubConfig: FlairHubModel,
+    FactoryConfig: refuse_unnamed,
 }
 
 
@@ -50,7 +59,7 @@ def build_aerial(config: AerialConfig, inputs: InputConfig, num_classes: int) ->
     return AERIAL[type(config)](config, inputs, num_classes)
 
 
-def build_joint(config: TrainConfig) -> JointModel:
+def build_joint(config: TrainConfig) -> LandCoverModel:
     """Build the model of a config that has `[joint]`."""
     if config.joint is None:
         raise ValueError(f"{config.name} has no joint model; give [joint]")

@@ -17,6 +17,9 @@ COARSEST = 32
 
 _RGB = 3
 
+_WINDOWED = ("maxvit", "swin")
+"""Families whose attention windows are laid out for one size of the input."""
+
 # Family -> names of timm's arguments for the widths and the depths of the four stages.
 _STAGE_ARGUMENTS = {"resnet": ("channels", "layers"), "convnext": ("dims", "depths")}
 
@@ -27,7 +30,7 @@ class Encoder(nn.Module):
     Args:
         config: Name, widths, depths and source of weights.
         channels: Channels of the input.
-        tile_size: Side of the input in pixels; fixes the attention windows of MaxViT encoders.
+        tile_size: Side of the input in pixels; fixes the attention windows of MaxViT and Swin.
         strides: Strides of the maps, finest first; of several maps of a stride, the last one.
         output_stride: Stride of the coarsest map; below 32, convolutions are dilated instead.
 
@@ -59,15 +62,17 @@ class Encoder(nn.Module):
         self.levels = tuple(last[stride] for stride in strides)
         widths = self.backbone.feature_info.channels()
         self.widths: tuple[int, ...] = tuple(widths[level] for level in self.levels)
-        self.fixed_size = tile_size if config.encoder.startswith("maxvit") else 0
+        self.fixed_size = tile_size if config.encoder.startswith(_WINDOWED) else 0
         """Side of the only input it takes, in pixels; 0 where any multiple of 32 will do."""
+        self.channels_last = getattr(self.backbone, "output_fmt", None) == "NHWC"
         if stem_channels != channels:
             widen_stem(self.backbone, channels)
 
     def forward(self, image_NCHW: Tensor) -> list[Tensor]:
         """Give the maps, finest first."""
         maps = self.backbone(image_NCHW)
-        return [maps[level] for level in self.levels]
+        taken = [maps[level] for level in self.levels]
+        return [item.permute(0, 3, 1, 2) for item in taken] if self.channels_last else taken
 
 
 def widen_stem(backbone: nn.Module, channels: int) -> None:
@@ -88,7 +93,7 @@ def _build(config: EncoderConfig, channels: int, tile_size: int, output_stride: 
     arguments = _stage_arguments(config)
     if output_stride != COARSEST:
         arguments["output_stride"] = output_stride
-    if config.encoder.startswith("maxvit"):
+    if config.encoder.startswith(_WINDOWED):
         arguments["img_size"] = tile_size
     if config.drop_path:
         arguments["drop_path_rate"] = config.drop_path

@@ -29,20 +29,19 @@ Norm = Literal["group", "batch"]
 
 def conv_layer(source: int, width: int, norm: Norm, *, stride: int = 1) -> nn.Sequential:
     """Convolution with reflected borders, norm and ReLU; a stride of 2 halves the size."""
-    kernel = 3 if stride == 1 else 4
     return nn.Sequential(
-        nn.Conv2d(source, width, kernel, stride=stride, padding=1, padding_mode="reflect"),
+        nn.Conv2d(source, width, 2 + stride, stride=stride, padding=1, padding_mode="reflect"),
         nn.GroupNorm(_NORM_GROUPS, width) if norm == "group" else nn.BatchNorm2d(width),
         nn.ReLU(),
     )
 
 
 class DownBlock(nn.Module):
-    """Halve a map, change its width, and refine it with a shortcut."""
+    """Halve a map, change its width, and refine it with a shortcut; with a stride of 1 it stays."""
 
-    def __init__(self, source: int, width: int) -> None:
+    def __init__(self, source: int, width: int, stride: int) -> None:
         super().__init__()
-        self.down = conv_layer(source, source, "group", stride=2)
+        self.down = conv_layer(source, source, "group", stride=stride)
         self.widen = conv_layer(source, width, "group")
         self.refine = conv_layer(width, width, "group")
 
@@ -54,12 +53,12 @@ class DownBlock(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """Double a map, join it with a skip connection, and refine it with a shortcut."""
+    """Undo a `DownBlock`'s stride, join a skip connection, and refine with a shortcut."""
 
-    def __init__(self, source: int, skip: int, width: int) -> None:
+    def __init__(self, source: int, skip: int, width: int, stride: int) -> None:
         super().__init__()
         self.up = nn.Sequential(
-            nn.ConvTranspose2d(source, width, 4, stride=2, padding=1),
+            nn.ConvTranspose2d(source, width, 2 + stride, stride=stride, padding=1),
             nn.BatchNorm2d(width),
             nn.ReLU(),
         )
@@ -84,11 +83,11 @@ class UTAE(nn.Module):
 
     def __init__(self, config: SatelliteBranchConfig, bands: int) -> None:
         super().__init__()
-        enc, dec = config.encoder_widths, config.decoder_widths
+        enc, dec, stride = config.encoder_widths, config.decoder_widths, config.stride
         self.enter = nn.Sequential(
             conv_layer(bands, enc[0], "group"), conv_layer(enc[0], enc[0], "group")
         )
-        self.down = nn.ModuleList(DownBlock(a, b) for a, b in pairwise(enc))
+        self.down = nn.ModuleList(DownBlock(a, b, stride) for a, b in pairwise(enc))
         self.attention = TemporalAttention(
             enc[-1],
             n_head=config.n_head,
@@ -97,7 +96,7 @@ class UTAE(nn.Module):
             norm=config.temporal_norm,
         )
         levels = range(len(enc) - 1, 0, -1)
-        self.up = nn.ModuleList(UpBlock(dec[i], enc[i - 1], dec[i - 1]) for i in levels)
+        self.up = nn.ModuleList(UpBlock(dec[i], enc[i - 1], dec[i - 1], stride) for i in levels)
         self.width = dec[0]
 
     def forward(self, satellite_NTBhw: Tensor, mask_NT: Tensor, days_NT: Tensor) -> Tensor:
@@ -108,6 +107,10 @@ class UTAE(nn.Module):
             mask_NT: 1 where the date is real, else 0.
             days_NT: Days from the reference day.
         """
+        return self.maps(satellite_NTBhw, mask_NT, days_NT)[-1]
+
+    def maps(self, satellite_NTBhw: Tensor, mask_NT: Tensor, days_NT: Tensor) -> list[Tensor]:
+        """Give the merged map of every level, coarsest first; the arguments are `forward`'s."""
         dates = satellite_NTBhw.shape[1]
         mask = mask_NT[:, :, None, None, None]
         level = torch.where(mask > 0, satellite_NTBhw, 0.0)
@@ -117,9 +120,11 @@ class UTAE(nn.Module):
             levels.append(level)
         merged: Tensor
         merged, attention = self.attention(levels[-1], mask_NT, days_NT)
+        maps = [merged]
         for block, skip in zip(self.up, reversed(levels[:-1]), strict=True):
             merged = block(merged, merge_dates(skip, attention))
-        return merged
+            maps.append(merged)
+        return maps
 
 
 def merge_dates(skip_NTDhw: Tensor, attention_NGThw: Tensor) -> Tensor:

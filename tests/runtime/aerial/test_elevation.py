@@ -7,15 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
-import rasterio.warp
 from affine import Affine
+from height_planes import EAST, MOSAIC, NORTH, TURNED, around, expected, plane_on, whole
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from rasterio.crs import CRS
 
 from runtime.aerial import elevation
-from runtime.aerial.elevation import ElevationFile, open_elevation
+from runtime.aerial.elevation import RasterElevation, open_elevation
 from runtime.aerial.mosaic import join
 from runtime.aerial.reader import ExtraBand, MosaicReader
 from runtime.errors import BandError, DataError, GridError
@@ -24,43 +23,6 @@ from runtime.raster import RasterReader
 from runtime.scene import Scene
 
 Write = Callable[..., Path]
-EAST, NORTH = 861_900.0, 6_523_380.0
-MOSAIC = Grid((300, 310), Affine(0.2, 0, EAST, 0, -0.2, NORTH), CRS.from_epsg(2154))
-TURNED = Grid((90, 80), Affine(0.16, 0.12, EAST, 0.12, -0.16, NORTH), CRS.from_epsg(2154))
-
-
-def height(xs: NDArray[np.float64], ys: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Metres above the ground, at a place in the mosaic's CRS."""
-    return 20 + 0.3 * (xs - EAST) + 0.2 * (ys - NORTH)
-
-
-def centres(grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    rows, cols = np.indices(grid.shape) + 0.5
-    a, b, c, d, e, f = grid.transform[:6]
-    return cols * a + rows * b + c, cols * d + rows * e + f
-
-
-def expected(grid: Grid) -> NDArray[np.float64]:
-    return np.clip(height(*centres(grid)) * 5, 0, 255)
-
-
-def around(epsg: int, side: float, size: int) -> Grid:
-    """A grid of another CRS around the mosaic."""
-    (x,), (y,) = rasterio.warp.transform("EPSG:2154", f"EPSG:{epsg}", [EAST + 20], [NORTH - 20])
-    half = size / 2 * side
-    return Grid((size, size), Affine(side, 0, x - half, 0, -side, y + half), CRS.from_epsg(epsg))
-
-
-def plane_on(grid: Grid) -> NDArray[np.float32]:
-    xs, ys = centres(grid)
-    if grid.crs != MOSAIC.crs:
-        moved = rasterio.warp.transform(grid.crs, MOSAIC.crs, xs.ravel(), ys.ravel())
-        xs, ys = (np.reshape(axis, grid.shape) for axis in moved)
-    return height(xs, ys).astype(np.float32)
-
-
-def whole(band: elevation.Elevation, grid: Grid) -> elevation.Codes:
-    return band.read(slice(0, grid.shape[0]), slice(0, grid.shape[1]))
 
 
 def counted_reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
@@ -118,7 +80,7 @@ def test_the_code_is_taken_as_stored(save: Write) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int16"])
 def test_metres_become_the_code(dtype: str, save: Write) -> None:
     metres = np.random.default_rng(2).integers(-5, 60, MOSAIC.shape).astype(dtype)
-    band = ElevationFile(save(metres, MOSAIC), MOSAIC)
+    band = RasterElevation([save(metres, MOSAIC)], MOSAIC)
     np.testing.assert_array_equal(whole(band, MOSAIC)[0], np.clip(metres * 5, 0, 255))
     assert band.text == "dsm.tif, metres x 5"
     band.close()
@@ -135,7 +97,7 @@ def test_metres_become_the_code(dtype: str, save: Write) -> None:
     ],
 )
 def test_a_plane_is_the_same_plane_on_the_mosaic(source: Grid, target: Grid, save: Write) -> None:
-    band = ElevationFile(save(plane_on(source), source), target)
+    band = RasterElevation([save(plane_on(source), source)], target)
     codes, valid = whole(band, target)
     assert valid.all()
     assert np.abs(codes - expected(target)).max() <= 0.65, "half a unit, and the warper's tolerance"
@@ -150,7 +112,7 @@ def test_many_fine_pixels_go_into_one(
     coarse = Grid((20, 20), Affine(2, 0, EAST, 0, -2, NORTH), MOSAIC.crs)
     source = around(2154, 0.1, 600)
     noise = np.random.default_rng(3).normal(0, 3, source.shape).astype(np.float32)
-    band = ElevationFile(save(plane_on(source) + noise, source), coarse)
+    band = RasterElevation([save(plane_on(source) + noise, source)], coarse)
     reads = counted_reads(monkeypatch)
     codes, valid = whole(band, coarse)
     assert valid.all()
@@ -165,7 +127,7 @@ def test_scale_and_offset_lead_to_metres(save: Write) -> None:
     path = save(stored, MOSAIC)
     with rasterio.open(path, "r+") as dataset:
         dataset.scales, dataset.offsets, dataset.units = (0.01,), (2.0,), ("metre",)
-    band = ElevationFile(path, MOSAIC)
+    band = RasterElevation([path], MOSAIC)
     wanted = np.clip((stored * 0.01 + 2) * 5, 0, 255)
     assert np.abs(whole(band, MOSAIC)[0] - wanted).max() <= 0.5001
     band.close()
@@ -210,7 +172,7 @@ def test_what_is_not_known_is_invalid_and_zero(how: str, save: Write) -> None:
         known[:] = True
         known[250:] = False
         metres = metres[:250]
-    band = ElevationFile(save(metres, MOSAIC, **options), MOSAIC)
+    band = RasterElevation([save(metres, MOSAIC, **options)], MOSAIC)
     codes, valid = whole(band, MOSAIC)
     np.testing.assert_array_equal(valid, known)
     np.testing.assert_array_equal(codes, np.where(known, 40, 0))
@@ -221,7 +183,7 @@ def test_what_is_not_known_is_invalid_and_zero(how: str, save: Write) -> None:
 
 
 @given(data=st.data())
-def test_a_window_is_the_crop_of_the_whole(data: st.DataObject, opened: ElevationFile) -> None:
+def test_a_window_is_the_crop_of_the_whole(data: st.DataObject, opened: RasterElevation) -> None:
     codes, valid = whole(opened, MOSAIC)
     runs = []
     for size in MOSAIC.shape:
@@ -243,7 +205,7 @@ def opened(write_aerial: Write, tmp_path_factory: pytest.TempPathFactory) -> Any
         crs="EPSG:32631",
         transform=source.transform,
     )
-    band = ElevationFile(path, MOSAIC)
+    band = RasterElevation([path], MOSAIC)
     yield band
     band.close()
 
@@ -253,7 +215,7 @@ def test_a_square_is_made_once_and_few_are_kept(
 ) -> None:
     monkeypatch.setattr(elevation, "CHUNK", 64)
     monkeypatch.setattr(elevation, "CACHE_BYTES", 6 * 2 * 64**2)
-    band = ElevationFile(save(np.full(MOSAIC.shape, 8, dtype=np.float32), MOSAIC), MOSAIC)
+    band = RasterElevation([save(np.full(MOSAIC.shape, 8, dtype=np.float32), MOSAIC)], MOSAIC)
     reads = counted_reads(monkeypatch)
     for row in range(0, 300, 10):
         band.read(slice(row, row + 10), slice(0, 310))

@@ -208,7 +208,7 @@ def open_files(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
             found.remove(self.info.path)
             super().close()
 
-    monkeypatch.setattr("runtime.aerial.source.RasterReader", Watched)
+    monkeypatch.setattr("runtime.aerial.mosaic.RasterReader", Watched)
     yield found
     assert found == [], "a reader leaves no file open"
 

@@ -290,6 +290,25 @@ def test_whole_pixels_are_averaged_exactly() -> None:
     np.testing.assert_array_equal(found, (blocks + 2) // 4)
 
 
+@given(
+    side=st.sampled_from([0.05, 0.0625, 0.08, 0.1, 0.125, 0.15, 0.17, 0.25]),
+    period=st.floats(2.0, 40.0),
+    phase=st.floats(0.0, 6.28),
+)
+def test_a_pattern_is_weakened_as_by_its_mean_over_a_pixel(
+    side: float, period: float, phase: float
+) -> None:
+    """What is finer than the model's pixels is averaged out; bare sampling would show moire."""
+    grid = mosaic((1, 400), 0.2, side)
+    wave = np.cos(2 * np.pi * np.arange(400) / period + phase)
+    stripes = np.rint(128 + 100 * wave).astype(np.uint8)[None, None]
+    view = view_of(stripes, grid, np.ones((1, 400), dtype=np.bool_))
+    found = all_of(ResampledView(view, tile_grid(grid, SPEC, True))).pixels[0, 0, 3:-3]
+    box = max(0.2 / side, 1.0)
+    left = abs(np.sinc(box / period) / np.sinc(1 / period))
+    assert np.abs(found.astype(float) - 128).max() <= 100 * left + 1.1
+
+
 def test_one_hidden_pixel_hides_its_neighbours_only() -> None:
     grid = mosaic((6, 6), 0.4)
     view = random_view(grid, 1, holes=0)

@@ -16,6 +16,7 @@ from runtime.datasets.landcover_ai import CLASSES, LandCoverAi
 from runtime.datasets.series_folder import MOST_SERIES
 from runtime.errors import BandError, DataError, SatelliteError
 from runtime.geoseries import open_series
+from runtime.products import OffsetOption
 from runtime.satellite import SatelliteSpec
 
 Write = Callable[..., Path]
@@ -295,9 +296,9 @@ def test_few_series_are_kept_and_each_is_opened_once_while_it_is(
         write_plane(write_aerial, tree / "sentinel2" / name, 0)
     opened: list[str] = []
 
-    def counting(folder: Path) -> object:
+    def counting(folder: Path, offset: OffsetOption) -> object:
         opened.append(folder.name)
-        return open_series(folder)
+        return open_series(folder, offset=offset)
 
     monkeypatch.setattr(runtime.datasets.series_folder, "open_series", counting)
     dataset = LandCoverAi(tree)

@@ -13,7 +13,7 @@ from rasterio.enums import ColorInterp
 
 from runtime.output.kinds import GOOD, NODATA
 
-Way = Literal["value", "mask", "alpha"]
+Way = Literal["value", "mask", "sidecar", "alpha"]
 SHAPE = (90, 110)
 ROWS, COLS = np.indices(SHAPE)
 BORDERS = {
@@ -44,11 +44,13 @@ def hide(path: Path, hidden: NDArray[np.bool_], way: Way) -> None:
         with rasterio.open(path, "r+") as dataset:
             dataset.colorinterp = [ColorInterp.gray, ColorInterp.alpha]
         return
-    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as dataset:
+    inside = way != "sidecar"
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=inside), rasterio.open(path, "r+") as dataset:
         if way == "value":
             dataset.nodata = FILL
         else:
             dataset.write_mask(~hidden)
+    assert path.with_name(path.name + ".msk").is_file() == (not inside)
 
 
 def mapped(
@@ -75,7 +77,7 @@ def without() -> dict[tuple[str, bool], dict[str, NDArray[np.uint8]]]:
 
 @pytest.mark.parametrize("blend", [False, True])
 @pytest.mark.parametrize("border", list(BORDERS))
-@pytest.mark.parametrize("way", ["value", "mask", "alpha"])
+@pytest.mark.parametrize("way", ["value", "mask", "sidecar", "alpha"])
 def test_the_valid_half_is_that_of_a_raster_without_nodata(
     way: Way,
     border: str,
@@ -99,7 +101,7 @@ def test_the_valid_half_is_that_of_a_raster_without_nodata(
     assert (whole["landcover"] == 0).any(), "class 0 is a class"
 
 
-@pytest.mark.parametrize("way", ["value", "mask", "alpha"])
+@pytest.mark.parametrize("way", ["value", "mask", "sidecar", "alpha"])
 def test_all_maps_and_their_overviews_show_nodata_where_there_is_nothing_else(
     way: Way, few_columns: Callable[[int], None], tmp_path: Path
 ) -> None:

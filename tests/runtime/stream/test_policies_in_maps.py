@@ -21,6 +21,7 @@ from runtime.manifest import PartSpec
 from runtime.model import TileModel, open_model
 from runtime.output.kinds import AERIAL_ONLY, COVERED_DATES, GOOD, NODATA
 from runtime.pipeline import infer
+from runtime.radiometry import DateOffset
 from runtime.report import Report
 from runtime.satellite import NotSeenError, SatelliteInput, SatelliteSpec
 from runtime.satellite_policy import MissingSatellite
@@ -64,6 +65,8 @@ class Sky:
             dates_used=(datetime.date(2021, 5, 1),),
             clear=state == "clear",
         )
+
+    radiometry: tuple[DateOffset, ...] = ()
 
     def source_files(self) -> tuple[Path, ...]:
         return ()

@@ -28,6 +28,7 @@ from runtime.card import ModelCard
 from runtime.grid import Grid
 from runtime.jsonfile import plain
 from runtime.pipeline import infer
+from runtime.radiometry import DateOffset
 from runtime.report import Fit
 from runtime.satellite import SatelliteInput, SatelliteSpec
 from runtime.scene import Scene
@@ -183,6 +184,8 @@ class Dated:
             days=np.zeros(12, dtype=np.float32),
             dates_used=(date(2021, 6, 30),),
         )
+
+    radiometry: tuple[DateOffset, ...] = ()
 
     def source_files(self) -> tuple[Path, ...]:
         return ()

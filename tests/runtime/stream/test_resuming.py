@@ -97,6 +97,17 @@ def test_another_run_does_not_take_what_is_there_nor_destroy_it(
     np.testing.assert_array_equal(read(tmp_path / "maps" / "a_landcover.tif")[0], whole_map(pixels))
 
 
+def test_a_run_over_wide_values_goes_on_with_the_same_rule_only(tmp_path: Path) -> None:
+    pixels = noise(*SHAPE)
+    path, out = write(tmp_path / "a.tif", pixels.astype(np.uint16) * 9), tmp_path / "maps"
+    with pytest.raises(ZeroDivisionError):
+        map_files([path], out, LocalModel(fail_at=100), scale="0,2295")
+    with pytest.raises(DataError, match="the interrupted run of another command"):
+        map_files([path], out, scale="0,4095")
+    assert map_files([path], out, scale="0,2295").resumed
+    np.testing.assert_array_equal(read(out / "a_landcover.tif")[0], whole_map(pixels))
+
+
 def test_a_run_can_be_begun_anew(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tif", noise(*SHAPE))
     stop_at(100, path, tmp_path / "maps")
