@@ -145,7 +145,12 @@ def check_source(source: Bundle, out: Path) -> None:
     if is_merged(source.manifest.parts):
         raise BundleError(
             f"{source.path} is merged into one graph; expected a bundle of several parts, of which "
-            "each is converted by itself; convert the bundle that it was merged from"
+            "each is converted by itself; "
+            + (
+                "import an ONNX file that can be split between its inputs, or stay with fp32"
+                if source.manifest.model.imported
+                else "convert the bundle that it was merged from"
+            )
         )
     if out.resolve() == source.path.resolve():
         raise BundleError(
