@@ -67,10 +67,13 @@ def figures(preset: str, work: Path, rounds: int) -> str:
 
 
 def parity(bundle: Bundle) -> str:
-    """Largest difference of a part's output over its scale, and least share of equal classes."""
+    """Largest difference of a part's output over its scale, and least share of equal classes.
+
+    The confidence, which comes in steps of 1 in 254, is not in the first.
+    """
     stages = json.loads((bundle.path / "parity.json").read_text(encoding="utf-8"))["stages"]
     found = [row["agreement"] for stage in stages for row in stage["rows"]]
-    most = max(item["max_abs"] / item["scale"] for item in found if item["scale"])
+    most = max(item["max_abs"] / item["scale"] for item in found if not item["step"])
     classes = [item["argmax"] for item in found if item["argmax"] is not None]
     return f"{most:.0e}, {100 * min(classes):.2f} % of classes"
 
