@@ -2,6 +2,7 @@
 
 import logging
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -49,6 +50,28 @@ def segx(
     yield run
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Print the same with and without a GPU."""
+    monkeypatch.setattr("runtime.usable.has_nvidia_driver", lambda: False)
+
+
+@pytest.fixture
+def scene(tiny_scene: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny scene, to be changed."""
+    return Path(shutil.copytree(tiny_scene, tmp_path / "scene"))
+
+
+@pytest.fixture
+def infer(segx: Callable[..., Result], scene: Path, tiny_bundle: Path) -> Callable[..., Result]:
+    """Function that maps the scene with the tiny bundle and some options."""
+
+    def run(*options: object) -> Result:
+        return segx("infer", scene, "--bundle", tiny_bundle, *options)
+
+    return run
 
 
 @pytest.fixture

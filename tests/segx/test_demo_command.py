@@ -18,10 +18,7 @@ Segx = Callable[..., Any]
 MAX_MIB = 5.0
 
 
-@pytest.fixture(autouse=True)
-def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Print the same with and without a GPU."""
-    monkeypatch.setattr("runtime.usable.has_nvidia_driver", lambda: False)
+pytestmark = pytest.mark.usefixtures("no_gpu")
 
 
 def test_the_toy_is_small_verified_and_says_that_it_is_a_toy() -> None:

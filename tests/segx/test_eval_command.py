@@ -13,10 +13,7 @@ Write = Callable[..., Path]
 Run = Callable[..., Any]
 
 
-@pytest.fixture(autouse=True)
-def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Print the same with and without a GPU."""
-    monkeypatch.setattr("runtime.usable.has_nvidia_driver", lambda: False)
+pytestmark = pytest.mark.usefixtures("no_gpu")
 
 
 def test_a_bundle_is_measured_on_a_scene(

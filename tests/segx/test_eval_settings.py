@@ -17,10 +17,7 @@ ASKED = (
 )
 
 
-@pytest.fixture(autouse=True)
-def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Print the same with and without a GPU."""
-    monkeypatch.setattr("runtime.usable.has_nvidia_driver", lambda: False)
+pytestmark = pytest.mark.usefixtures("no_gpu")
 
 
 def scores_of(path: Path) -> dict[str, Any]:

@@ -18,16 +18,7 @@ Run = Callable[..., Any]
 Break = Callable[[Path, Path], None]
 
 
-@pytest.fixture(autouse=True)
-def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Print the same with and without a GPU."""
-    monkeypatch.setattr("runtime.usable.has_nvidia_driver", lambda: False)
-
-
-@pytest.fixture
-def scene(tiny_scene: Path, tmp_path: Path) -> Path:
-    """A copy of the tiny scene, to be damaged."""
-    return Path(shutil.copytree(tiny_scene, tmp_path / "scene"))
+pytestmark = pytest.mark.usefixtures("no_gpu")
 
 
 @pytest.fixture

@@ -12,9 +12,7 @@ import rasterio
 Run = Callable[..., Any]
 
 
-@pytest.fixture(autouse=True)
-def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtime.usable.has_nvidia_driver", lambda: False)
+pytestmark = pytest.mark.usefixtures("no_gpu")
 
 
 @pytest.mark.parametrize(

@@ -19,24 +19,7 @@ Run = Callable[..., Any]
 TOY = Path(segx_package.__file__).with_name("toy.segx")
 
 
-@pytest.fixture(autouse=True)
-def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtime.usable.has_nvidia_driver", lambda: False)
-
-
-@pytest.fixture
-def scene(tiny_scene: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(tiny_scene, tmp_path / "scene"))
-
-
-@pytest.fixture
-def infer(segx: Run, scene: Path, tiny_bundle: Path) -> Run:
-    """Function that maps the scene with the tiny bundle and some options."""
-
-    def run(*options: object) -> Any:
-        return segx("infer", scene, "--bundle", tiny_bundle, *options)
-
-    return run
+pytestmark = pytest.mark.usefixtures("no_gpu")
 
 
 def maps(folder: Path) -> dict[str, NDArray[np.uint8]]:
