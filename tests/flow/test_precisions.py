@@ -43,6 +43,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 AHEAD = ("--engine", "tensorrt-rtx", "--compute-capability", "8.6", "--engines", "engines")
 
 
+@pytest.mark.matrix
 def test_fp16_keeps_accuracy_and_gain_builds_and_maps_a_scene(
     work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -228,6 +228,7 @@ def test_another_precision_is_wrong_usage(run: Callable[..., Path], calls: list[
     assert calls == []
 
 
+@pytest.mark.matrix
 def test_a_checkpoint_becomes_a_verified_bundle(run: Callable[..., Path], flair: Path) -> None:
     result = invoke(run(), "--eval", flair)
     assert result.exit_code == 0, result.output

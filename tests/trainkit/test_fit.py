@@ -325,6 +325,7 @@ def test_bf16_trains(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert np.isfinite(losses).all()
 
 
+@pytest.mark.matrix
 def test_two_processes_share_the_steps(make: Make, tmp_path: Path) -> None:
     seen: list[int] = []
     training = make("satellite")
