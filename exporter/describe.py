@@ -1,6 +1,5 @@
 """Say in the manifest what a bundle is, where it comes from, and under which terms."""
 
-import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -10,7 +9,7 @@ from runtime.datasets.flair import LICENCE as FLAIR_LICENCE
 from runtime.jsonfile import plain
 from runtime.manifest import FORMAT_VERSION, Manifest, ModelInfo
 from trainkit.architectures import pretrained_weights
-from trainkit.checkpoint import WEIGHTS_NAME, Checkpoint, CheckpointInfo
+from trainkit.checkpoint import WEIGHTS_NAME, Checkpoint, CheckpointInfo, utc_now
 
 from .accuracy import EvalData
 from .graph import GraphReport
@@ -45,11 +44,10 @@ def describe(checkpoint: Checkpoint, contents: Contents, files: dict[str, str]) 
         files: sha256 of every file of the bundle by name.
     """
     card, info = checkpoint.card, checkpoint.info
-    now = datetime.datetime.now(datetime.timezone.utc)
     return Manifest(
         format_version=FORMAT_VERSION,
         name=contents.name,
-        created=now.isoformat(timespec="microseconds"),
+        created=utc_now(),
         segx_version=contents.options.segx_version,
         model=ModelInfo(
             config=info.config,
@@ -73,10 +71,7 @@ def describe(checkpoint: Checkpoint, contents: Contents, files: dict[str, str]) 
 
 def _is_exact(checkpoint: Checkpoint, receptive: Receptive) -> bool:
     """Whether tiles agree where they meet; with a satellite window of its own, none does."""
-    radius = receptive.radius_px
-    return (
-        radius is not None and radius <= receptive.halo_px and not checkpoint.config.takes_satellite
-    )
+    return receptive.is_covered and not checkpoint.config.takes_satellite
 
 
 def licences(checkpoint: Checkpoint, weights: str) -> dict[str, str]:

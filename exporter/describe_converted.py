@@ -1,6 +1,5 @@
 """Say in the manifest of a converted bundle what was done to which bundle, and what it cost."""
 
-import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -8,6 +7,7 @@ from runtime.bundle import Bundle
 from runtime.drift import InputRanges
 from runtime.jsonfile import plain
 from runtime.manifest import FORMAT_VERSION, Manifest
+from trainkit.checkpoint import utc_now
 
 from .accuracy import Verdict
 from .attempts import Found
@@ -56,13 +56,12 @@ def describe_converted(source: Bundle, found: Findings, files: Mapping[str, str]
         found: What was made of it.
         files: sha256 of every file of the bundle by name.
     """
-    now = datetime.datetime.now(datetime.timezone.utc)
     verdict = found.verdict(source)
     return replace(
         source.manifest,
         format_version=FORMAT_VERSION,
         name=found.name,
-        created=now.isoformat(timespec="microseconds"),
+        created=utc_now(),
         segx_version=found.options.segx_version,
         precision=found.options.precision,
         parts=tuple(part.spec for part in found.parts),

@@ -8,7 +8,6 @@ the very numbers that the parts give. What it buys is one engine instead of seve
 is that the satellite branch can no longer be run, timed or kept by itself.
 """
 
-import datetime
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from runtime.bundle import SUFFIX, Bundle
 from runtime.errors import BundleError
 from runtime.jsonfile import write_json
 from runtime.manifest import FORMAT_VERSION, Manifest, PartSpec, Variant
+from trainkit.checkpoint import utc_now
 
 from .accuracy import Verdict
 from .describe import LIBRARIES, versions
@@ -143,7 +143,6 @@ def _describe(
     source: Bundle, specs: tuple[PartSpec, ...], name: str, segx_version: str
 ) -> Manifest:
     """Say what the merged bundle is; its files are not hashed yet."""
-    now = datetime.datetime.now(datetime.timezone.utc)
     old = source.manifest
     origin = {
         "source": {"name": old.name, "sha256": source.sha256},
@@ -154,7 +153,7 @@ def _describe(
         old,
         format_version=FORMAT_VERSION,
         name=name,
-        created=now.isoformat(timespec="microseconds"),
+        created=utc_now(),
         segx_version=segx_version,
         parts=specs,
         files={spec.file: "" for spec in specs},

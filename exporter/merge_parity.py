@@ -7,7 +7,6 @@ parts, one after the other --> merged graph      without optimisation: the same 
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +25,8 @@ from .parity import (
     Stage,
     Tolerance,
     agree,
+    extended,
     misses,
-    require,
 )
 from .precision_stages import ledger_of
 from .runners import SessionRunner, files_in
@@ -72,8 +71,7 @@ def check_merged(source: Bundle, specs: Sequence[PartSpec], folder: Path) -> Led
         tolerance = TOLERANCES[source.manifest.precision] if ledger.stages else EXACT
         rows = tuple(_row(name, expected[name], found[name], tolerance) for name in expected)
         stage = Stage(reference=reference, candidate=candidate, tolerance=tolerance, rows=rows)
-        ledger = replace(ledger, stages=(*ledger.stages, stage))
-        require(ledger, UNMERGED)
+        ledger = extended(ledger, stage, UNMERGED)
         reference, expected = candidate, found
     return ledger
 

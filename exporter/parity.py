@@ -9,7 +9,7 @@ blamed on the next.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -142,6 +142,17 @@ def require(ledger: Ledger, remedy: str = EXPORT_AGAIN) -> None:
         f"part '{row.part}' in {stage.candidate} differs from {stage.reference} on sample "
         f"{row.sample}: {'; '.join(row.misses)}{also}; nothing was written; {remedy}"
     )
+
+
+def extended(ledger: Ledger, stage: Stage, remedy: str = EXPORT_AGAIN) -> Ledger:
+    """Add a stage, and stop at the first that is out of tolerance: what follows it says nothing.
+
+    Raises:
+        ParityError: See `require`.
+    """
+    longer = replace(ledger, stages=(*ledger.stages, stage))
+    require(longer, remedy)
+    return longer
 
 
 def compare(

@@ -19,7 +19,7 @@ from runtime.openvino_session import OpenVinoSession
 from runtime.schema import parse
 
 from .package import PARITY_NAME
-from .parity import Ledger, Runner, Stage, compare, require
+from .parity import Ledger, Runner, compare, extended
 from .proof import int8_layers
 from .runners import SessionRunner, files_in
 from .samples import Feed
@@ -78,10 +78,12 @@ def check_converted(
             f"{precision.upper()} emulated (ONNX Runtime)",
             runner("onnxruntime", emulations, exact),
         )
-        ledger = _extend(ledger, compare(specs, feeds, full, emulated, precision=precision))
+        stage = compare(specs, feeds, full, emulated, precision=precision)
+        ledger = extended(ledger, stage, CONVERT_OTHERWISE)
         for backend, label in BACKENDS.items():
             after = (f"{precision.upper()} graph ({label})", runner(backend, graphs, specs))
-            ledger = _extend(ledger, compare(specs, feeds, emulated, after, precision=precision))
+            stage = compare(specs, feeds, emulated, after, precision=precision)
+            ledger = extended(ledger, stage, CONVERT_OTHERWISE)
         feed = next(iter(feeds.values()))
         outputs = class_map(emulated[1], specs, feed)
     return Checked(ledger=ledger, feed=feed, outputs=outputs)
@@ -116,13 +118,6 @@ def _require_int8(part: ConvertedPart, computed: Mapping[str, int]) -> None:
             f"and OpenVINO runs {100 * share:.0f} %; expected at least "
             f"{100 * LEAST_EXECUTED * made:.0f} %; leave it in fp16 (--plan)"
         )
-
-
-def _extend(ledger: Ledger, stage: Stage) -> Ledger:
-    """Add a stage, and stop at the first that is out of tolerance: what follows it says nothing."""
-    extended = replace(ledger, stages=(*ledger.stages, stage))
-    require(extended, CONVERT_OTHERWISE)
-    return extended
 
 
 def ledger_of(source: Bundle) -> Ledger:

@@ -7,6 +7,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
+from runtime.openvino_session import SMALL_WEIGHT
+
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Operators that multiply by weights."""
 
@@ -18,10 +20,6 @@ LARGEST = float(np.finfo(np.float16).max)
 FULL_LEVELS = 127
 """Largest INT8 weight where all levels are used, those below 0 alike."""
 
-REDUCED_LEVELS = 64
-"""Largest one whose products with two activations add up in 16 bits: 2 x 64 x 255 < 2^15. That is
-how x86 processors without VNNI sum; larger ones saturate there."""
-
 
 def fold_weights(model: ModelProto, *, full_range: bool = False) -> int:
     """Replace every QuantizeLinear of a constant by the INT8 constant, in place.
@@ -32,14 +30,15 @@ def fold_weights(model: ModelProto, *, full_range: bool = False) -> int:
 
     Args:
         model: Graph with Q/DQ around weights, whose scales map the largest one to 127.
-        full_range: Keep all levels; otherwise, weights go to -64..64, with larger scales.
+        full_range: Keep all levels; otherwise, weights go to -64..64, with larger scales, which x86
+            processors without VNNI sum exactly.
 
     Returns:
         How many constants are INT8 now.
     """
     constants = {item.name: item for item in model.graph.initializer}
     folded = [node for node in _quantizers(model) if node.input[0] in constants]
-    levels = FULL_LEVELS if full_range else REDUCED_LEVELS
+    levels = FULL_LEVELS if full_range else SMALL_WEIGHT
     of_weights = {node.input[1] for node in folded}
     for name in {node.input[1] for node in _quantizers(model)}:
         scale = numpy_helper.to_array(constants[name])

@@ -39,6 +39,11 @@ class Receptive:
     """Largest change of a logit, as a share of the largest logit, when every pixel further away
     than the halo is replaced by noise; None without an aerial branch."""
 
+    @property
+    def is_covered(self) -> bool:
+        """Whether the halo reaches as far as any pixel matters."""
+        return self.radius_px is not None and self.radius_px <= self.halo_px
+
 
 def measure(parts: Sequence[Part], *, halo: int, seed: int = 0) -> Receptive:
     """Measure the aerial branches of a model; the one that sees furthest counts.

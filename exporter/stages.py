@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from runtime.backends import Backend
 from runtime.manifest import PartSpec
 from trainkit.models import Part
 
-from .parity import Ledger, Runner, Stage, compare, require
+from .parity import Ledger, Runner, compare, extended
 from .runners import SessionRunner, files_in, torch_runner
 from .samples import Feed, Samples
 
@@ -49,7 +50,7 @@ def check_stages(
     Raises:
         ParityError: If two stages differ by more than their tolerance.
     """
-    stages: list[Stage] = []
+    ledger = Ledger(source=samples.source, samples=tuple(samples.feeds), stages=())
     before: tuple[str, Runner] = ("PyTorch", torch_runner(parts))
     outputs: Feed = {}
     feed = next(iter(samples.feeds.values()))
@@ -57,15 +58,10 @@ def check_stages(
         for backend, label in BACKENDS.items():
             runner = SessionRunner(backend, files_in(folder, specs), specs)
             opened.callback(runner.close)
-            note = f"{label} compared with {before[0]}"
+            note = partial(on_sample, f"{label} compared with {before[0]}")
             after = (label, runner)
-            stages.append(
-                compare(specs, samples.feeds, before, after, on_sample=lambda n=note: on_sample(n))  # type: ignore[misc]
-            )
-            ledger = Ledger(
-                source=samples.source, samples=tuple(samples.feeds), stages=tuple(stages)
-            )
-            require(ledger)
+            stage = compare(specs, samples.feeds, before, after, on_sample=note)
+            ledger = extended(ledger, stage)
             outputs = outputs or class_map(runner, specs, feed)
             before = after
     return Checked(ledger=ledger, feed=feed, outputs=outputs)

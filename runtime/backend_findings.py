@@ -74,9 +74,7 @@ def _note(name: Backend, device: str) -> str:
             return "CPU provider; computes in FP32 whatever the bundle's precision"
         case "openvino":
             bf16 = "has BF16" if cpu_has_bf16() else "has no BF16: fp16 bundles run in FP32"
-            vnni = (
-                ""
-                if sums_int8_exactly()
-                else (", no VNNI: int8 bundles with full-range weights run in FP32")
-            )
-            return f"default on a CPU; fp32 bundles run in FP32; this CPU {bf16}{vnni}"
+            said = f"default on a CPU; fp32 bundles run in FP32; this CPU {bf16}"
+            if sums_int8_exactly():
+                return said
+            return f"{said}, no VNNI: int8 bundles with full-range weights run in FP32"

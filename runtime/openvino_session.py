@@ -22,7 +22,8 @@ WEIGHTED = frozenset({"Convolution", "Deconvolution", "FullyConnected", OF_ACTIV
 """OpenVINO's kinds of layers that multiply by weights, or by what is counted with them."""
 
 SMALL_WEIGHT = 64
-"""Largest INT8 weight for which 2 x 64 x 255 is less than 2^15."""
+"""Largest INT8 weight whose products with two activations add up in 16 bits: 2 x 64 x 255 < 2^15.
+That is how x86 processors without VNNI sum; larger ones saturate there."""
 
 PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
 """OpenVINO's names of the types that a layer computes in, and ours."""

@@ -1,6 +1,6 @@
 """What `segx import` does with each kind of source, and how it is shown."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,7 +66,7 @@ def bundle_from_onnx(source: Path, request: OnnxRequest) -> "tuple[Path, Importe
     data = _eval_data(request, aerial.tile_size)
     options = ImportOptions(segx_version=__version__)
     if request.licence:
-        options = ImportOptions(segx_version=__version__, weights_licence=request.licence)
+        options = replace(options, weights_licence=request.licence)
     with watching("import") as watch:
         made = import_onnx(source, declaration, target, options, data=data, watch=watch)
     for note in made.notes:

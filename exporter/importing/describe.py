@@ -1,12 +1,12 @@
 """Say in the manifest of an imported bundle what it was made of."""
 
-import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runtime.jsonfile import plain
 from runtime.manifest import FORMAT_VERSION, Manifest, ModelInfo
+from trainkit.checkpoint import utc_now
 
 from ..accuracy import EvalData
 from ..describe import LIBRARIES, versions
@@ -50,15 +50,11 @@ def describe_imported(
         found: What was made of it.
         files: sha256 of every file of the bundle by name.
     """
-    now = datetime.datetime.now(datetime.timezone.utc)
-    radius = found.receptive.radius_px
-    is_exact = (
-        radius is not None and radius <= found.receptive.halo_px and declaration.satellite is None
-    )
+    is_exact = found.receptive.is_covered and declaration.satellite is None
     return Manifest(
         format_version=FORMAT_VERSION,
         name=found.name,
-        created=now.isoformat(timespec="microseconds"),
+        created=utc_now(),
         segx_version=options.segx_version,
         model=ModelInfo(
             config=declaration.name, parameters=found.parameters, steps=0, imported=True

@@ -6,6 +6,7 @@ original (ONNX Runtime) --> parts (ONNX Runtime)      whole: the original has no
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from runtime.manifest import PartSpec
 from runtime.onnxruntime_session import OnnxRuntimeSession
 
 from ..merge_graph import merged_spec
-from ..parity import TOLERANCES, Arrays, Ledger, Runner, agree, compare, misses, require
+from ..parity import TOLERANCES, Arrays, Ledger, Runner, agree, compare, extended, misses
 from ..runners import SessionRunner, files_in
 from ..samples import Feed, Samples
 from ..stages import BACKENDS, Checked, class_map
@@ -45,10 +46,6 @@ def check_imported(
     """
     feeds = samples.feeds
     with ExitStack() as opened:
-
-        def tell(note: str) -> Callable[[], None]:
-            return lambda: on_sample(note)
-
         runners = {
             label: SessionRunner(backend, files_in(folder, specs), specs)
             for backend, label in BACKENDS.items()
@@ -61,14 +58,13 @@ def check_imported(
             feeds,
             (ORIGINAL_NAME, lambda name, feed: original.run(feed)),
             (first, _chained(parts, specs)),
-            on_sample=tell(f"{first} compared with the {ORIGINAL_NAME}"),
+            on_sample=partial(on_sample, f"{first} compared with the {ORIGINAL_NAME}"),
         )
-        ledger = Ledger(source=samples.source, samples=tuple(feeds), stages=(stage,))
-        require(ledger, REMEDY)
-        note = tell(f"{second} compared with {first}")
-        again = compare(specs, feeds, (first, parts), (second, others), on_sample=note)
-        ledger = Ledger(source=samples.source, samples=tuple(feeds), stages=(stage, again))
-        require(ledger, REMEDY)
+        ledger = Ledger(source=samples.source, samples=tuple(feeds), stages=())
+        ledger = extended(ledger, stage, REMEDY)
+        note = partial(on_sample, f"{second} compared with {first}")
+        stage = compare(specs, feeds, (first, parts), (second, others), on_sample=note)
+        ledger = extended(ledger, stage, REMEDY)
         feed = next(iter(feeds.values()))
         return Checked(ledger=ledger, feed=feed, outputs=class_map(parts, specs, feed))
 

@@ -20,7 +20,7 @@ from runtime.errors import DataError
 from runtime.sample import AERIAL_BANDS, Sample
 from runtime.satellite import DatePolicy, SatelliteInput, SatelliteSpec
 from trainkit.architectures import AerialConfig, SatelliteBranchConfig, UNetFormerConfig
-from trainkit.checkpoint import Checkpoint, Origin, read_info, save_checkpoint
+from trainkit.checkpoint import Checkpoint, Origin, load_checkpoint, read_info, save_checkpoint
 from trainkit.config import InputConfig, TrainConfig
 from trainkit.models import LandCoverModel, build
 from trainkit.recipe import OptimConfig, TrainingConfig
@@ -147,10 +147,15 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    """A dual-input checkpoint that claims to be trained; do not change its model."""
+def checkpoint(made_once: Callable[[str, Callable[[Path], Path]], Path]) -> Checkpoint:
+    """A dual-input checkpoint that claims to be trained; do not change its model.
+
+    All processes of a run have the same folder, as they have the bundle that is made of it.
+    """
     config = TrainConfig(name="duo", aerial=(AERIAL,), satellite=SATELLITE, **SMALL)
-    return write_checkpoint(tmp_path_factory.mktemp("runs") / "duo", config)
+    return load_checkpoint(
+        made_once("duo", lambda folder: write_checkpoint(folder / "duo", config).path)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -38,9 +38,7 @@ def place(size_m: int = 10) -> Affine:
     return Affine(size_m, 0, 586_020.0, 0, -size_m, 5_651_280.0)
 
 
-def write_one(
-    path: Path, image: NDArray[np.generic], size_m: int = 10, crs: str = "EPSG:32633"
-) -> None:
+def write_one(path: Path, image: NDArray[np.generic], size_m: int = 10) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with rasterio.open(
         path,
