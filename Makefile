@@ -2,7 +2,11 @@
 #   make demo     the whole story on a CPU: sample, train, export, infer, bench
 #   make test     make check and the default tests
 #   make check    format, lint, types, import rules
-#   make matrix   the long tests: every preset in every precision, run on every backend
+#   make pytest   the default tests
+#   make matrix   the long tests: every preset in every precision, run on every backend; laws on
+#                 more examples
+#   make docs     the documentation site, in build/site; a broken link fails
+#   make test-runtime   the tests of what runs on a device, with PyTorch hidden
 #   make clean    delete .venv, caches and what `make demo` wrote
 # Another Python: make PYTHON=python3.12 test
 
@@ -19,7 +23,15 @@ DEMO := demo
 BUNDLE := $(DEMO)/bundles/lf-dlm-tiny-fp32.segx
 STEPS ?= 120
 
-.PHONY: demo test check matrix clean venv
+PINNED := import os, sys; pins = "constraints/py%d%d.txt" % sys.version_info[:2]; \
+	print(pins if sys.platform == "linux" and os.path.exists(pins) else "/dev/null")
+PINS = $(shell $(BIN)/python -c '$(PINNED)')
+PIP = $(BIN)/python -m pip install --no-input --disable-pip-version-check -q --no-compile -c $(PINS)
+
+# Python keeps what it compiled, as every process would else compile PyTorch again.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo test pytest check matrix docs test-runtime clean venv
 .DELETE_ON_ERROR:
 
 # Whole files go to one of two processes, so that what a file prepares is prepared once; one thread
@@ -27,7 +39,11 @@ STEPS ?= 120
 LONG := tests/flow tests/trainkit tests/exporter tests/segx
 REST := $(filter-out $(LONG) tests/fakes tests/conftest.py tests/__pycache__,$(wildcard tests/*))
 
-test: check
+# The checks run beside the tests, as mypy alone would leave a core idle for a minute.
+test: $(STAMP)
+	@$(MAKE) --no-print-directory -j 2 check pytest
+
+pytest: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(LONG) $(REST)
 
 check: $(STAMP)
@@ -37,7 +53,15 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 
 matrix: $(STAMP)
-	$(BIN)/pytest -q -m matrix
+	$(PIP) -e '.[ray,docs,lint]'
+	$(BIN)/pytest -q -m "matrix or hypothesis" --hypothesis-profile=thorough
+
+test-runtime: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile --without-torch
+
+docs: $(STAMP)
+	$(PIP) -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 demo: $(STAMP)
 	rm -rf $(DEMO)
@@ -62,11 +86,8 @@ $(STAMP): pyproject.toml $(wildcard constraints/*.txt)
 		echo "make: found $$($(or $(PYTHON),python3) --version 2>&1); segx needs Python 3.10 or newer;" \
 			"install one or run: make PYTHON=/path/to/python3" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	@pins=constraints/$$($(BIN)/python -c 'import sys; print("py%d%d" % sys.version_info[:2])').txt; \
-	if [ "$$(uname -s)" != Linux ] || [ ! -f $$pins ]; then \
-		echo "no pinned versions for this system or Python: installing the newest"; pins=/dev/null; fi; \
-	set -x; $(BIN)/python -m pip install --no-input --disable-pip-version-check -q --no-compile \
-		-c $$pins -e '.[train,export,ort,dev]'
+	@test $(PINS) != /dev/null || echo "no pinned versions for this system or Python: the newest"
+	$(PIP) -e '.[train,export,ort,dev]'
 	@touch $@
 
 clean:

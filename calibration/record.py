@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.card import ModelCard
-from runtime.errors import CalibrationError, brief
-from runtime.jsonfile import plain, write_json
+from runtime.errors import CalibrationError
+from runtime.jsonfile import plain, read_json, write_json
 from runtime.schema import parse
 
 from .pairs import PairCheck
@@ -105,13 +105,8 @@ def load_record(path: Path) -> Record:
     Raises:
         CalibrationError: If it is missing, no JSON, or of another layout.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CalibrationError(
-            f"{path} cannot be read as JSON ({brief(error)}); expected a calibration record; "
-            "calibrate again"
-        ) from error
+    expected = "a calibration record; calibrate again"
+    data = read_json(path, expected=expected, error=CalibrationError)
     found = data.get("record_version") if isinstance(data, Mapping) else None
     if found != RECORD_VERSION:
         raise CalibrationError(

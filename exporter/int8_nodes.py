@@ -6,7 +6,8 @@ than any colour, and is cut off or leaves few steps to the rest. The last give t
 which the class is decided. A map of features is no end where further layers of the part read it.
 
 Products of two activations, as in attention, use all levels of both: processors without VNNI, which
-add two INT8 products in 16 bits, would saturate.
+add two INT8 products in 16 bits, would saturate. A matrix on the left of pixels, such as one that
+enlarges a map, counts as such a product: OpenVINO computes it as one.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -51,7 +52,7 @@ def keep_from_int8(model: ModelProto, work: Mapping[str, float]) -> dict[str, st
     small = {name: why for name, why in chosen.items() if work[name] <= MUCH_WORK}
     constants = {item.name for item in model.graph.initializer}
     products = [
-        node.name for node in nodes if node.op_type == "MatMul" and constants.isdisjoint(node.input)
+        node.name for node in nodes if node.op_type == "MatMul" and node.input[1] not in constants
     ]
     return small | dict.fromkeys(products, "it multiplies activations")
 

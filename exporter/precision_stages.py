@@ -3,7 +3,6 @@
 FP32 (ONNX Runtime) --> emulation (ONNX Runtime) --> the bundle's graphs, by every backend
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -13,7 +12,8 @@ import onnx
 
 from runtime.backends import Backend
 from runtime.bundle import Bundle
-from runtime.errors import BundleError, brief
+from runtime.errors import BundleError
+from runtime.jsonfile import read_json
 from runtime.manifest import PartSpec, Precision
 from runtime.openvino_session import OpenVinoSession
 from runtime.schema import parse
@@ -127,11 +127,6 @@ def ledger_of(source: Bundle) -> Ledger:
         BundleError: If it cannot be read.
     """
     path = source.path / PARITY_NAME
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BundleError(
-            f"{path} cannot be read as JSON ({brief(error)}); expected the comparison that every "
-            "export writes; export the bundle again"
-        ) from error
+    expected = "the comparison that every export writes; export the bundle again"
+    data = read_json(path, expected=expected, error=BundleError)
     return parse(Ledger, data, where=str(path), error=BundleError)

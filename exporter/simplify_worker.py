@@ -11,10 +11,15 @@ MEMORY_LIMIT = 16 << 30
 LARGEST_FOLDED = "64MB"
 """Constants of more than this are not computed ahead."""
 
+NOT_NEEDED = ("torch", "sympy")
+"""Modules that onnxsim loads where they are installed, for work that it is not asked for here.
+Loading them takes longer than simplifying does."""
+
 
 def main(source: str, target: str) -> None:
     """Simplify `source` and write `target`."""
     _limit_memory()
+    sys.modules.update(dict.fromkeys(NOT_NEEDED))  # type: ignore[arg-type]
     import onnx
     import onnxsim
 

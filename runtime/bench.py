@@ -74,6 +74,8 @@ class BenchResult:
     """Tiles per call."""
     latency_ms: Latency
     """One call, all parts."""
+    calls_ms: tuple[float, ...]
+    """What every counted call took, in order."""
     part_ms: dict[str, float]
     """Mean of each part."""
     device_ms: dict[str, float] | None
@@ -155,6 +157,7 @@ def bench(
         first_tile_s=opened.self_test.seconds or first_tile_s,
         batch=batch,
         latency_ms=latency(times.seconds),
+        calls_ms=tuple(1e3 * seconds for seconds in times.seconds),
         part_ms=times.part_ms,
         device_ms=times.device_ms,
         tiles_per_s=tiles_per_s,

@@ -11,9 +11,12 @@ from pathlib import Path
 from .card import ModelCard
 from .errors import BundleError, brief
 from .manifest import MANIFEST_NAME, Manifest, PartSpec, parse_manifest
+from .onnx_scan import check_onnx
 
 SUFFIX = ".segx"
 GOLDEN_NAME = "golden.npz"
+MOST_MANIFEST_BYTES = 16 << 20
+CONTROL = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0)))) - {"\n", "\t"}
 _CHUNK = 1 << 20
 
 _log = logging.getLogger(__name__)
@@ -42,6 +45,7 @@ class Bundle:
             classes=manifest.classes,
             input_ranges=manifest.input_ranges,
             single_branch=manifest.works_without_satellite,
+            accuracy=manifest.accuracy,
         )
 
     def file(self, part: PartSpec) -> Path:
@@ -77,6 +81,8 @@ def read_manifest(path: Path) -> tuple[Manifest, str]:
             "make one with `segx export`"
         )
     try:
+        if file.stat().st_size > MOST_MANIFEST_BYTES:
+            raise ValueError(f"it has {file.stat().st_size >> 20} MiB")
         content = file.read_bytes()
         data = json.loads(content)
     except (OSError, ValueError, RecursionError) as error:
@@ -84,19 +90,41 @@ def read_manifest(path: Path) -> tuple[Manifest, str]:
             f"{file} cannot be read as JSON ({brief(error)}); expected a bundle's manifest; "
             "copy or export the bundle again"
         ) from error
+    strange = next(_texts_with_controls(data), None)
+    if strange is not None:
+        raise BundleError(
+            f"{file} holds control characters in {strange[:40]!r}; expected text that can be "
+            "shown; export the bundle again"
+        )
     return parse_manifest(data, where=str(file)), hashlib.sha256(content).hexdigest()
 
 
 def open_bundle(path: Path) -> Bundle:
-    """Open a bundle and check every file against its hash.
+    """Open a bundle: check every file against its hash, and that its graphs are self-contained.
 
     Raises:
-        BundleError: If the folder is no bundle, is damaged, or cannot be read by this version.
+        BundleError: If the folder is no bundle, is damaged, cannot be read by this version, or has
+            a graph that leads beyond itself.
     """
     manifest, digest = read_manifest(path)
     for name, expected in manifest.files.items():
         _check_file(path, name, expected)
+    for name in sorted({part.file for part in manifest.parts}):
+        check_onnx(path / name)
     return Bundle(path=path, manifest=manifest, sha256=digest)
+
+
+def _texts_with_controls(data: object) -> Iterator[str]:
+    """Give the texts that would steer the terminal that shows them."""
+    found = [data]
+    while found:
+        item = found.pop()
+        if isinstance(item, str) and not CONTROL.isdisjoint(item):
+            yield item
+        elif isinstance(item, dict):
+            found += [*item, *item.values()]
+        elif isinstance(item, list):
+            found += item
 
 
 def _check_file(folder: Path, name: str, expected: str) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from .classes import LandCoverClass
 from .drift import InputRanges
-from .manifest import AerialSpec, PartSpec
+from .manifest import Accuracy, AerialSpec, PartSpec
 from .satellite import SatelliteSpec
 
 
@@ -29,6 +29,8 @@ class ModelCard:
     """Where the means of calibration tiles lay; None where nothing was calibrated."""
     single_branch: bool = False
     """Whether the model maps without its satellite branch, with zeros for what that gives."""
+    accuracy: Accuracy | None = None
+    """What was measured through a bundle; None where nothing was, and for a checkpoint."""
 
 
 class Runnable(Protocol):

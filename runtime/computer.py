@@ -11,15 +11,16 @@ def describe_computer() -> dict[str, str]:
     return {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
-        "processor": _processor(),
+        "processor": processor_name(),
         "processor threads": str(usable_threads()),
-        "memory": f"{_memory_gib():.1f} GiB" if _memory_gib() else "not known",
+        "memory": f"{memory_gib():.1f} GiB" if memory_gib() else "not known",
         "free disk here": f"{shutil.disk_usage(Path.cwd()).free / 2**30:.1f} GiB",
         "GDAL": _gdal(),
     }
 
 
-def _processor() -> str:
+def processor_name() -> str:
+    """Name the processor as its system does."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text(errors="replace").splitlines():
@@ -35,7 +36,8 @@ def usable_threads() -> int:
     return os.cpu_count() or 1
 
 
-def _memory_gib() -> float:
+def memory_gib() -> float:
+    """Give the memory of the machine; 0 where its system does not tell."""
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     return 0.0

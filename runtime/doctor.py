@@ -17,7 +17,7 @@ WRITES = {
     "segx train": "runs/<time>-<config>/, and segx-sample/ where no data is named",
     "segx export": "bundles/<config>-<precision>.segx/",
     "segx infer": "maps/",
-    "segx eval, bench, inspect, doctor, cache": "only files named by --json or --csv",
+    "segx eval, bench, inspect, doctor, cache": "only files named by options",
 }
 
 

@@ -6,6 +6,7 @@
     |   |-- BandError     the bands are not the ones that were asked for
     |   |-- GridError     a CRS, extent or resolution does not fit
     |   |-- SatelliteError  no Sentinel-2 series, or none that can be used
+    |   |-- BusyError     another run writes into the same folder
     |   `-- CalibrationError  samples that a quantised bundle must not be calibrated on
     |-- CheckpointError   a checkpoint folder is incomplete, changed or not ours
     |-- BundleError       a bundle is incomplete, changed or of a version that cannot be read
@@ -48,6 +49,10 @@ class GridError(DataError):
 
 class SatelliteError(DataError):
     """There is no Sentinel-2 series for an aerial image, or none that can be used."""
+
+
+class BusyError(DataError):
+    """Another run writes into the same folder."""
 
 
 class CalibrationError(DataError):

@@ -1,4 +1,4 @@
-"""Write JSON and text files that appear under their name only when complete."""
+"""Read JSON from elsewhere; write JSON and text files that appear only when complete."""
 
 import dataclasses
 import json
@@ -8,7 +8,31 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import DataError, brief
+from .errors import DataError, SegxError, brief
+
+MOST_BYTES = 512 << 20
+"""The centroids of all patches of FLAIR #2 have a hundredth of that."""
+
+
+def read_json(path: Path, *, expected: str, error: type[SegxError] = DataError) -> Any:
+    """Read a JSON file.
+
+    Args:
+        path: The file.
+        expected: What it is to be, and what to do if it is not, for the message.
+        error: Class of the error raised.
+
+    Raises:
+        SegxError: `error`, if it cannot be read, is larger than any, or is no JSON.
+    """
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ValueError(f"it has {path.stat().st_size >> 20} MiB")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as fault:
+        raise error(
+            f"{path} cannot be read as JSON ({brief(fault)}); expected {expected}"
+        ) from fault
 
 
 def write_json(path: Path, content: object) -> None:

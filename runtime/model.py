@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +13,12 @@ from .bundle import GOLDEN_NAME, Bundle
 from .card import TileRunner
 from .errors import BundleError, brief
 from .manifest import PartSpec, TensorSpec, Variant
+from .numpy_files import UNREADABLE, read_arrays
 from .satellite import SatelliteInput
 from .session import Session
+
+MOST_GOLDEN_BYTES = 1 << 30
+"""A tile of 2048 px with probabilities of 19 classes has a third of that."""
 
 
 class OpenModel(TileRunner, Protocol):
@@ -261,14 +264,16 @@ def golden_feed(bundle: Bundle) -> tuple[dict[str, NDArray[Any]], dict[str, NDAr
     """
     path = bundle.path / GOLDEN_NAME
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            feed = {n.removeprefix("input."): arrays[n] for n in arrays if n.startswith("input.")}
-            out = {n.removeprefix("output."): arrays[n] for n in arrays if n.startswith("output.")}
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        arrays = read_arrays(path, most_bytes=MOST_GOLDEN_BYTES)
+    except UNREADABLE as error:
         raise BundleError(
             f"{path} cannot be read ({brief(error)}); expected the bundle's golden tile; copy or "
             "export the bundle again"
         ) from error
+    feed, out = (
+        {n.removeprefix(kind): arrays[n] for n in arrays if n.startswith(kind)}
+        for kind in ("input.", "output.")
+    )
     parts = bundle.manifest.parts
     made = {spec.name for part in parts for spec in part.outputs}
     taken = {spec.name for part in parts for spec in part.inputs} - made

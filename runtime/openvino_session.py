@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -138,7 +138,17 @@ def _core() -> Any:
             f"OpenVINO cannot be imported ({brief(error)}); expected it with the base install; "
             "run `pip install openvino` or use `--backend onnxruntime`"
         ) from error
-    return openvino.Core()
+    return _only(openvino.Core)
+
+
+@cache
+def _only(make: Callable[[], Any]) -> Any:
+    """Make one core for the process.
+
+    With the last core its plug-in is unloaded under threads that may still run: closing one model
+    after another then ends the process now and then.
+    """
+    return make()
 
 
 def _names(ports: Any) -> list[str]:

@@ -1,6 +1,5 @@
 """Read windows of GeoTIFFs: the one way in which aerial, satellite and label rasters are opened."""
 
-import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -14,11 +13,12 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from .errors import DataError, GridError
 from .grid import Grid
+from .raster_files import open_raster
 
 HiddenBy = Literal["nothing", "value", "mask", "alpha"]
 FARTHEST = 1e9
@@ -61,26 +61,15 @@ class RasterReader:
         """Open a raster.
 
         Args:
-            path: A GeoTIFF.
+            path: A raster of one of the formats in `raster_files`.
             assume_crs: CRS of a file that has none or an unnamed local one.
             assume_transform: Geotransform of a file that has none.
 
         Raises:
-            DataError: If it is missing or no raster.
+            DataError: If it is missing, no raster, or leads to other than local rasters.
             GridError: If it has no CRS or no place on the ground.
         """
-        if not path.is_file():
-            raise DataError(f"{path} is not there; expected a GeoTIFF; check the path")
-        try:
-            with warnings.catch_warnings():
-                # The error below says it better.
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                self._dataset = rasterio.open(path)
-        except RasterioError as error:
-            raise DataError(
-                f"{path} cannot be opened as a raster ({_brief(error)}); expected a GeoTIFF; "
-                "replace the file"
-            ) from error
+        self._dataset = open_raster(path)
         try:
             self.info = self._describe(path, assume_crs, assume_transform)
         except GridError:

@@ -153,6 +153,8 @@ class Fit:
     scaling: str | None = None
     crs: str | None = None
     satellite_bands: str | None = None
+    substituted: str | None = None
+    """What a conversion made up, by the tag of the aerial file."""
 
 
 FIT_NAMES = tuple(item.name for item in fields(Fit))
@@ -217,6 +219,14 @@ class Report:
     """Tiles without any aerial data, which are not run."""
     memory: MemoryUse | None = None
     fit: Fit | None = None
+    vectorize_s: float | None = None
+    """Seconds that polygons took after the maps, in no other figure; None where none were asked."""
+    shard: str | None = None
+    """Which share of a run this is, such as `2/8`; None for a whole one."""
+    shards: int = 0
+    """Shares of other processes that are counted in; times are those of all of them."""
+    run: str = ""
+    """Hash of all that the maps depend on."""
 
     @property
     def tiles_per_call(self) -> int:

@@ -18,7 +18,7 @@ from rasterio.errors import CRSError
 
 from .datasets.flair import CRS as FLAIR_CRS
 from .datasets.flair import FlairTree
-from .errors import ConfigError, DataError, GridError
+from .errors import ConfigError, DataError, GridError, SatelliteError
 from .geoseries import GeoSeries, open_series
 from .grid import Grid
 from .products import OffsetOption
@@ -165,6 +165,12 @@ def find_scenes(
     if needs_satellite:
         folder = satellite or (source if source.is_dir() else source.parent) / SATELLITE_FOLDER
         if satellite is not None or folder.is_dir() or not may_lack:
+            if satellite is None and not folder.is_dir():
+                raise SatelliteError(
+                    f"{folder} is not there; expected a folder of S2_YYYYMMDD.tif files; name it "
+                    "with --satellite, make one with `segx satellite`, or map from the aerial "
+                    "image alone with --missing-satellite aerial-only"
+                )
             series = open_series(folder, offset=satellite_offset, substitutes=substitutes)
     if series is None and satellite_substitute is not None:
         raise _needless_substitute(satellite_substitute, "no series is used")

@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from .errors import BandError, SatelliteError
+from .errors import BandError, SatelliteError, brief
+from .numpy_files import UNREADABLE, map_array
 from .products import OffsetOption, parse_products
 from .radiometry import dark_levels, product_offset, settle_offsets
 from .satellite import BANDS, SatelliteStack
@@ -95,9 +95,8 @@ def _only(folder: Path, suffix: str, zone: str) -> Path:
 
 def _load(path: Path) -> NDArray[Any]:
     try:
-        return np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError, EOFError) as error:
-        reason = str(error).splitlines()[0]
+        return map_array(path)
+    except UNREADABLE as error:
         raise SatelliteError(
-            f"{path} cannot be read as an array ({reason}); expected a NumPy file; restore it"
+            f"{path} cannot be read as an array ({brief(error)}); expected a NumPy file; restore it"
         ) from error

@@ -1,10 +1,11 @@
 """Count what a run of inference does, and sum it up."""
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .backends import BackendChoice
 from .card import ModelCard
@@ -81,6 +82,12 @@ class Tally:
     plan: PlanSummary | None = None
     memory: MemoryUse | None = None
     fit: Fit | None = None
+    shard: str | None = None
+    """Which share of a run this is, such as `2/8`; None for a whole one."""
+    shards: int = 0
+    """Shares of other processes that are counted in."""
+    run: str = ""
+    """Hash of all that the maps depend on."""
     _outside: Counter[str] = field(default_factory=Counter)
     _dates_used: set[tuple[str, date]] = field(default_factory=set)
     _dates_total: dict[str, int] = field(default_factory=dict)
@@ -144,6 +151,64 @@ class Tally:
         self.area_km2 += grid.area_km2
         self.outputs += outputs
 
+    def as_note(self) -> dict[str, Any]:
+        """All of it that another process needs to count this share in; see `absorb`."""
+        return {
+            "began": time.time() - self.clock.wall_s,
+            "stages_s": dict(self.clock.stages_s),
+            "waiting_s": {name: dict(waited) for name, waited in self.clock.waiting_s.items()},
+            "tile_seconds": [round(seconds, 6) for seconds in self.tile_seconds],
+            "empty_tiles": self.empty_tiles,
+            "cold_start_s": self.cold_start_s,
+            "pixels": self.pixels - self.pixels_before,
+            "encoder_runs": self.encoder_runs,
+            "outside": [self.tiles_outside, dict(self._outside)],
+            "satellite_tiles": dict(self.satellite_tiles),
+            "lattice_agreement": self.lattice_agreement,
+            "resumed": self.resumed,
+            "series": {
+                name: [
+                    total,
+                    [[item.day.isoformat(), item.dn, item.origin] for item in self._offsets[name]],
+                ]
+                for name, total in self._dates_total.items()
+            },
+        }
+
+    def absorb(self, note: Mapping[str, Any]) -> None:
+        """Count in what another process did of the same run, whose maps are taken over.
+
+        What says something of one process only is left out of the report then.
+        """
+        self.shards += 1
+        self.meter = self.timed = None
+        began = time.perf_counter() - (time.time() - note["began"])
+        self.clock.started = min(self.clock.started, began)
+        for stage, seconds in note["stages_s"].items():
+            self.clock.add_busy(stage, seconds)
+        for stage, waited in note["waiting_s"].items():
+            for reason, seconds in waited.items():
+                self.clock.add_waiting(stage, reason, seconds)
+        if note["lattice_agreement"] is not None:
+            before, added = self.tiles, len(note["tile_seconds"])
+            known = (self.lattice_agreement or 0.0) * before
+            self.lattice_agreement = (known + note["lattice_agreement"] * added) / (before + added)
+        self.tile_seconds += note["tile_seconds"]
+        self.empty_tiles += note["empty_tiles"]
+        self.cold_start_s = max(self.cold_start_s, note["cold_start_s"])
+        self.pixels_before -= note["pixels"]
+        self.encoder_runs += note["encoder_runs"]
+        self.tiles_outside += note["outside"][0]
+        self._outside.update(note["outside"][1])
+        self.satellite_tiles.update(note["satellite_tiles"])
+        self.resumed = self.resumed or note["resumed"]
+        for name, (total, offsets) in note["series"].items():
+            self._dates_total[name] = total
+            self._offsets[name] = tuple(
+                DateOffset(day=date.fromisoformat(day), dn=dn, origin=origin)
+                for day, dn, origin in offsets
+            )
+
     def report(self, card: ModelCard, precision: str, segx_version: str) -> Report:
         """Sum up."""
         wall = self.clock.wall_s
@@ -182,12 +247,15 @@ class Tally:
             tiles_skipped=self.empty_tiles,
             memory=self.memory,
             fit=self.fit,
+            shard=self.shard,
+            shards=self.shards,
+            run=self.run,
         )
 
     def _model_share(self, wall: float) -> float | None:
         """Busy time of the model over wall time, both after the first call."""
         first = 1 if self.plan is None else self.plan.batch
-        if self.tiles <= first:
+        if self.tiles <= first or self.shards:
             return None
         busy = self.clock.stages_s.get("infer", 0.0) - sum(self.tile_seconds[:first])
         return busy / max(wall - self.cold_start_s, 1e-9)

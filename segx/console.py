@@ -17,7 +17,16 @@ import typer
 
 from runtime.jsonfile import write_json
 
-__all__ = ["chosen", "configure_logging", "done", "progress", "say", "table", "write_json"]
+__all__ = [
+    "chosen",
+    "configure_logging",
+    "done",
+    "progress",
+    "progress_lines",
+    "say",
+    "table",
+    "write_json",
+]
 
 LINES_PER_RUN = 10
 """How many progress lines a whole run writes where there is no terminal."""
@@ -91,7 +100,7 @@ def progress(description: str) -> Iterator[Advance]:
         ...     infer(bundle, pair, out, on_tile=advance)
     """
     if not sys.stderr.isatty():
-        yield _lines(description)
+        yield progress_lines(description)
         return
 
     from rich.console import Console
@@ -119,7 +128,7 @@ def progress(description: str) -> Iterator[Advance]:
         yield advance
 
 
-def _lines(description: str, clock: Callable[[], float] = time.monotonic) -> Advance:
+def progress_lines(description: str, clock: Callable[[], float] = time.monotonic) -> Advance:
     """Progress as plain lines, one for every tenth of the work."""
     start = clock()
     printed = 0

@@ -5,7 +5,7 @@ from typing import Literal
 
 from runtime.errors import BackendError
 
-Extra = Literal["train", "export", "ort", "tensorrt", "satellite"]
+Extra = Literal["train", "export", "ort", "tensorrt", "satellite", "gis", "ray"]
 """An extra of the distribution, as in ``pip install 'segx[train]'``."""
 
 KEY_MODULES: dict[Extra, tuple[str, ...]] = {
@@ -20,6 +20,8 @@ KEY_MODULES: dict[Extra, tuple[str, ...]] = {
     ),
     "tensorrt": ("polygraphy", "cuda"),
     "satellite": ("pystac_client",),
+    "gis": ("pyogrio", "shapely"),
+    "ray": ("ray",),
 }
 """The modules that each extra brings; where several bring one, the first is advised."""
 

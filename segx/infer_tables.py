@@ -55,6 +55,10 @@ def print_report(report: "Report") -> None:
         f"{report.tiles} tiles, {report.area_km2:.3f} km2 in {report.wall_s:.1f} s "
         f"({report.km2_per_h:.1f} km2/h, {report.peak_rss_mib:.0f} MiB{share})",
     )
+    if report.vectorize_s is not None:
+        chosen(
+            "polygons", f"in {report.vectorize_s:.1f} s", "after the maps, apart from their time"
+        )
 
 
 def _print_satellite(use: "SatelliteUse") -> None:

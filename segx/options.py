@@ -70,6 +70,25 @@ SkipSelfTestFlag = Annotated[
     typer.Option("--skip-self-test", help="Do not run the golden tile first; reports say so."),
 ]
 
+HtmlFlag = Annotated[
+    Path | None, typer.Option("--html", help="Also write a page that a browser shows, in one file.")
+]
+ShardFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--shard", metavar="I/N", help="Do share I of N; the last one puts the maps together."
+    ),
+]
+RayFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--ray", metavar="ADDRESS", help="Run shards as tasks of a Ray cluster; local: start one."
+    ),
+]
+ShardsFlag = Annotated[
+    int | None,
+    typer.Option("--shards", min=1, help="With --ray: how many. Default: 4 per task at a time."),
+]
 FactoryFlag = Annotated[
     str,
     typer.Option(

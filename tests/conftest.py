@@ -4,7 +4,6 @@ The same examples are drawn in every run, without a time limit per example. The 
 integers, so that sums are exact whatever their order.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -21,14 +20,19 @@ from affine import Affine
 from hypothesis import settings
 from numpy.typing import NDArray
 
+from runtime.engines.lock import hold
+
+pytest_plugins = ("without_torch",)
 T = TypeVar("T")
 
-settings.register_profile("segx", derandomize=True, deadline=None, database=None)
+settings.register_profile("segx", derandomize=True, deadline=None, database=None, max_examples=40)
+settings.register_profile("thorough", settings.get_profile("segx"), max_examples=300)
 settings.load_profile("segx")
 
 BANDS = ("red", "green", "blue", "nir", "elevation")
 S2_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 K = 13
+HOUR_S = 3600.0
 CORNER = (861_904.6, 6_523_377.2)
 """North-western corner of the aerial rasters, in EPSG:2154."""
 
@@ -61,8 +65,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callab
 
     def give(name: str, make: Callable[[Path], T]) -> T:
         kept = common / f"{name}.pickle"
-        with (common / f"{name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with hold(common / f"{name}.lock", limit_s=HOUR_S, on_wait=lambda: None):
             if not kept.exists():
                 folder = common / name
                 folder.mkdir()

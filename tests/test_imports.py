@@ -33,7 +33,7 @@ def loaded_by(module: str) -> set[str]:
     return {name.split(".")[0] for name in json.loads(done.stdout)}
 
 
-@pytest.mark.parametrize("module", ["runtime.pipeline", "calibration"])
+@pytest.mark.parametrize("module", ["runtime.pipeline", "calibration", "segx.page.compose"])
 def test_lean_modules_load_no_training_and_no_inference_library(module: str) -> None:
     assert loaded_by(module) & HEAVY == set()
 

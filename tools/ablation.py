@@ -21,9 +21,10 @@ from typing import Any, get_args
 
 from runtime.jsonfile import write_text
 from segx import __version__
-from trainkit.architectures import Context, DifdConfig, Upsampler
+from trainkit.aerial_config import Context, Upsampler
 from trainkit.checkpoint import CHECKPOINT_NAME, read_info
 from trainkit.config import TrainConfig, load
+from trainkit.joint_config import DifdConfig
 from trainkit.plan import TrainOptions
 from trainkit.run import RUN_NAME
 from trainkit.train import Watch, train

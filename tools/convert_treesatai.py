@@ -5,7 +5,8 @@
 TREESATAI holds `aerial/*.tif` (304 x 304 px, 0.2 m, EPSG:25832, bands nir, green, blue, red) and
 `sentinel-ts/*.h5` (6 x 6 px series). Each pair becomes `OUT/<aerial name>/aerial.tif` with
 `sentinel2/S2_YYYYMMDD.tif` and its masks. What the pairs lack is substituted by these rules, and
-every rule that was used is written into the tags of `aerial.tif` and into `CONVERSION.txt`:
+every rule that was used is written into the tag `SUBSTITUTED` of `aerial.tif`, which `segx infer`
+writes into its maps, and into `CONVERSION.txt`:
 
 * bands: reordered to red, green, blue, nir;
 * elevation: none is published, so the band is 0 (ground level) everywhere;

@@ -8,7 +8,6 @@ Nothing in a checkpoint is ever unpickled: a pickle can run code when it is open
 """
 
 import datetime
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from runtime.bundle import folders_with, sha256_of
 from runtime.card import ModelCard
 from runtime.classes import LandCoverClass
 from runtime.errors import CheckpointError
-from runtime.jsonfile import write_json
+from runtime.jsonfile import read_json, write_json
 from runtime.schema import parse, to_dict
 
 from .architectures import without_pretrained
@@ -254,13 +253,8 @@ def newest_checkpoint(root: Path) -> Path | None:
 
 
 def _read_json(file: Path) -> Mapping[str, Any]:
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{file} cannot be read as JSON ({error}); expected a file that training wrote; "
-            "restore it or train again"
-        ) from error
+    expected = "a file that training wrote; restore it or train again"
+    data = read_json(file, expected=expected, error=CheckpointError)
     if not isinstance(data, dict):
         raise CheckpointError(f"{file} holds no table; expected a file of a checkpoint; restore it")
     return data

@@ -4,30 +4,20 @@ Every file is complete: there is no inheritance, and a key that is not known is 
 """
 
 import difflib
-import sys
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from runtime import schema
 from runtime.errors import ConfigError
+from runtime.manifest import ValueScaling
 from runtime.satellite import BANDS, DatePolicy
+from runtime.tomlfile import read_toml
 
-from .architectures import (
-    LEARNED,
-    AerialConfig,
-    DeepLabConfig,
-    JointConfig,
-    SatelliteBranchConfig,
-)
+from .aerial_config import LEARNED, AerialConfig, DeepLabConfig
 from .factory_config import FactoryConfig
+from .joint_config import JointConfig, SatelliteBranchConfig
 from .recipe import TILE_STEP, TrainingConfig, require_multiple
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +29,9 @@ class InputConfig:
     """Mean of each aerial band, 0 to 255. The default is FLAIR #1's."""
     aerial_std: tuple[float, ...] = (52.17, 45.38, 44.00, 39.69, 79.30)
     """Standard deviation of each aerial band, 0 to 255. The default is FLAIR #1's."""
+    value_scaling: ValueScaling | None = None
+    """Stored values of imagery of 16 bits that became 0 and 255 before training; `segx infer` does
+    the same. Data sets are of 8 bits."""
     tile_size: int = 512
     """Side of an aerial tile, in pixels; the side the network is exported with."""
     resolution_m: float = 0.2
@@ -59,6 +52,12 @@ class InputConfig:
                     f"{name} has {count} values for {len(self.aerial_bands)} aerial bands; "
                     "give one per band"
                 )
+        scaling = self.value_scaling
+        if scaling is not None and len(scaling.minimum) != len(self.aerial_bands):
+            raise ValueError(
+                f"value_scaling has {len(scaling.minimum)} values for {len(self.aerial_bands)} "
+                "aerial bands; give one per band"
+            )
         if self.satellite_window < 1:
             raise ValueError(f"satellite_window is {self.satellite_window}; use at least 1 cell")
         if min(self.aerial_std) <= 0 or self.resolution_m <= 0 or self.satellite_resolution_m <= 0:
@@ -170,12 +169,12 @@ class TrainConfig:
         return self.fusion.of(aerial=len(self.aerial), satellite=self.satellite is not None)
 
 
+PRESETS = Path(__file__).with_name("presets")
+
+
 def presets() -> tuple[str, ...]:
     """Names of the presets, sorted."""
-    folder = resources.files(__package__) / "presets"
-    return tuple(
-        sorted(Path(item.name).stem for item in folder.iterdir() if item.name.endswith(".toml"))
-    )
+    return tuple(sorted(path.stem for path in PRESETS.glob("*.toml")))
 
 
 def load(name_or_path: str | Path) -> TrainConfig:
@@ -185,23 +184,38 @@ def load(name_or_path: str | Path) -> TrainConfig:
         ConfigError: If there is no such preset or file, or if a key is missing, mistyped or
             unknown.
     """
-    text, where = _read(str(name_or_path))
-    try:
-        data: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{where} is not TOML: {error}; correct that line") from error
-    return schema.parse(TrainConfig, data, where=where)
+    path, where = _find(str(name_or_path))
+    return schema.parse(TrainConfig, read_toml(path), where=where)
 
 
-def _read(name: str) -> tuple[str, str]:
+def require_trainable(config: TrainConfig) -> None:
+    """Refuse a user's own module: what it needs of losses and stages is not declared.
+
+    Raises:
+        ConfigError: If the config is of one.
+    """
+    if isinstance(config.joint, FactoryConfig):
+        raise ConfigError(_not_trained(config.name, config.joint.factory))
+
+
+def _not_trained(name: str, factory: str) -> str:
+    return (
+        f"{name} is a module of your own code, which segx does not train; expected a preset or a "
+        f"TOML file; train it with that code, then `segx import WEIGHTS --as {factory}`"
+    )
+
+
+def _find(name: str) -> tuple[Path, str]:
+    """Find the file of a preset or of a user, and say what messages call it."""
     if name in presets():
-        item = resources.files(__package__) / "presets" / f"{name}.toml"
-        return item.read_text(encoding="utf-8"), f"preset {name}"
+        return PRESETS / f"{name}.toml", f"preset {name}"
     path = Path(name)
     if path.is_file():
-        return path.read_text(encoding="utf-8"), name
+        return path, name
     if path.suffix == ".toml" or path.parent != Path():
         raise ConfigError(f"there is no file {name}; give an existing TOML file or a preset's name")
+    if FactoryConfig.is_name(name):
+        raise ConfigError(_not_trained(name, name))
     near = difflib.get_close_matches(name, presets(), n=1, cutoff=0.0)[0]
     raise ConfigError(
         f"there is no preset '{name}'; did you mean '{near}'? Presets: {', '.join(presets())}"

@@ -22,11 +22,16 @@ class FactoryConfig:
 
     def __post_init__(self) -> None:
         """Refuse what names no function."""
-        module, _, function = self.factory.partition(":")
-        if not (function.isidentifier() and all(map(str.isidentifier, module.split(".")))):
+        if not self.is_name(self.factory):
             raise ValueError(
                 f"the factory is '{self.factory}'; expected module:function, such as net:build"
             )
+
+    @staticmethod
+    def is_name(text: str) -> bool:
+        """Whether it names a function of a module."""
+        module, _, function = text.partition(":")
+        return function.isidentifier() and all(map(str.isidentifier, module.split(".")))
 
     def check(self, inputs: "InputConfig") -> None:
         """Accept all inputs: the module is tried on them when it is made."""

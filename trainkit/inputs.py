@@ -21,6 +21,7 @@ def aerial_spec(config: TrainConfig) -> AerialSpec:
         # Window attention and its mixing see the whole tile.
         halo_exact=False,
         normalization=Normalization(mean=inputs.aerial_mean, std=inputs.aerial_std),
+        value_scaling=inputs.value_scaling,
     )
 
 

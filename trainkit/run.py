@@ -8,7 +8,6 @@ RUN/branches/NAME/stage_N/                  logs and weights of a stage, where t
 RUN/branches/NAME/stage_N.safetensors, stage_N.json
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from torch import nn
 
 from runtime.dataset import Dataset
 from runtime.errors import CheckpointError, ConfigError, DataError
-from runtime.jsonfile import write_json
+from runtime.jsonfile import read_json, write_json
 from runtime.products import OffsetOption
 from runtime.schema import parse, to_dict
 
@@ -91,10 +90,7 @@ def read_run(out: Path) -> tuple[TrainConfig, RunInfo]:
         raise CheckpointError(
             f"{out} is finished; there is nothing to resume; use it: `segx export {out}`"
         )
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file} cannot be read as JSON ({error}); train again") from error
+    data = read_json(file, expected="a run of segx; train again", error=CheckpointError)
     return read_config(out), parse(RunInfo, data, where=str(file), error=CheckpointError)
 
 
@@ -170,12 +166,13 @@ class BranchFiles:
             return None
         try:
             branch.load_state_dict(safetensors.torch.load_file(self._weights))
-            data = json.loads(self._record.read_text(encoding="utf-8"))
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise CheckpointError(
                 f"{self._weights} cannot be read ({str(error).splitlines()[0]}); expected a "
                 f"finished branch; delete {self._record} to train it again"
             ) from error
+        expected = "the record of a finished branch; delete it to train the branch again"
+        data = read_json(self._record, expected=expected, error=CheckpointError)
         return parse(Fitted, data, where=str(self._record), error=CheckpointError)
 
     @property

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from runtime.errors import CheckpointError
 
-from .checkpoint import WEIGHTS_NAME, difference, load_checkpoint, read_info
+from .checkpoint import WEIGHTS_NAME, difference, load_checkpoint, read_config, read_info
+from .config import require_trainable
 from .models import LandCoverModel
 
 MUST_BE_EQUAL = ("aerial_bands", "aerial_mean", "aerial_std", "satellite_bands")
@@ -27,8 +28,10 @@ def start_of(checkpoint: Path) -> Start:
 
     Raises:
         CheckpointError: If it is none.
+        ConfigError: If it is of a user's own module.
     """
     weights = read_info(checkpoint).files.get(WEIGHTS_NAME, "")
+    require_trainable(read_config(checkpoint))
     return Start(checkpoint=str(checkpoint.resolve()), sha256=weights)
 
 

@@ -19,7 +19,7 @@ from runtime.jsonfile import write_json
 
 from .branch import BranchPlan
 from .checkpoint import build_empty, save_checkpoint
-from .config import TrainConfig
+from .config import TrainConfig, require_trainable
 from .fit import Fitted, fit, joined
 from .fusing import FusionChoice, choose_weights, write_sweep
 from .models import LandCoverModel, LateFusionModel, build
@@ -67,9 +67,11 @@ def train(config: TrainConfig, data: Path, out: Path, options: TrainOptions, wat
 
     Raises:
         DataError: If the data set is missing, damaged, too small, or not the one of the run.
-        ConfigError: If the config does not fit the data or the devices, or `out` is in use.
+        ConfigError: If the config is of a user's own module, or does not fit the data or the
+            devices, or `out` is in use.
         CheckpointError: If the run to go on with, or pretrained weights, cannot be read.
     """
+    require_trainable(config)
     dataset = open_dataset(
         data, tile=config.input.tile_size, satellite_offset=options.satellite_offset
     )

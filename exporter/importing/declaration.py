@@ -1,6 +1,5 @@
 """What a user declares of an ONNX file: its inputs, its output and its classes, in TOML."""
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -10,18 +9,11 @@ from numpy.typing import NDArray
 
 from runtime.card import ModelCard
 from runtime.classes import LandCoverClass
-from runtime.errors import ConfigError, brief
-from runtime.manifest import AerialSpec, Normalization
+from runtime.errors import ConfigError
+from runtime.manifest import AerialSpec, Normalization, ValueScaling
 from runtime.satellite import BANDS, DatePolicy, SatelliteSpec
 from runtime.schema import parse
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-LARGEST_TOML = 1 << 20
-"""Bytes of a declaration at most."""
+from runtime.tomlfile import read_toml
 
 HALO_SHARE = 8
 """A halo that is not declared is at most this part of a tile."""
@@ -52,6 +44,8 @@ class AerialInput:
     """By band; 0 if left out."""
     std: tuple[float, ...] = ()
     """By band; 1 if left out."""
+    value_scaling: ValueScaling | None = None
+    """Stored values of imagery of 16 bits that become 0 and 255."""
     halo: int | None = None
     """Context on each side of a tile, in pixels; an eighth of the tile, on the lattice of the
     stride, if left out."""
@@ -149,6 +143,7 @@ class Declaration:
             stride=aerial.stride,
             halo_exact=is_exact,
             normalization=Normalization(mean=tuple(map(float, mean)), std=tuple(map(float, std))),
+            value_scaling=aerial.value_scaling,
         )
 
     def satellite_spec(self) -> SatelliteSpec | None:
@@ -210,21 +205,9 @@ def load_declaration(path: Path, model: Path) -> Declaration:
     Raises:
         ConfigError: If it is missing, too large, no TOML, or a key is missing, mistyped or unknown.
     """
-    try:
-        if path.stat().st_size > LARGEST_TOML:
-            raise ConfigError(
-                f"{path} has {path.stat().st_size} bytes; expected a declaration in TOML of at "
-                f"most {LARGEST_TOML}; name another file with --as"
-            )
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    if not path.exists():
         raise ConfigError(
             f"there is no {path}; expected a TOML file that declares the inputs and classes of "
             f"{model.name}; write one, or name it with --as"
-        ) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(
-            f"{path} cannot be read as TOML ({brief(error)}); expected a declaration of "
-            f"{model.name}; correct that line"
-        ) from error
-    return parse(Declaration, {"name": model.stem, **data}, where=str(path))
+        )
+    return parse(Declaration, {"name": model.stem, **read_toml(path)}, where=str(path))

@@ -1,20 +1,18 @@
 """Resample heights from one raster of any grid and CRS onto parts of another grid."""
 
 import math
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 import rasterio.warp
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
-from rasterio.errors import NotGeoreferencedWarning
 
 from ..errors import BandError, GridError
 from ..grid import Grid
 from ..raster import RasterReader
+from ..raster_files import open_raster
 
 _METRES = frozenset({"", "m", "metre", "metres", "meter", "meters"})
 
@@ -107,10 +105,8 @@ class HeightFile:
             )
         if self.is_code:
             return 1.0, 0.0
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(info.path) as dataset:
-                unit, scale, offset = dataset.units[0], dataset.scales[0], dataset.offsets[0]
+        with open_raster(info.path) as dataset:
+            unit, scale, offset = dataset.units[0], dataset.scales[0], dataset.offsets[0]
         if (unit or "").lower() not in _METRES:
             raise BandError(
                 f"{info.path} counts heights in {unit}; expected metres; convert it, for example "

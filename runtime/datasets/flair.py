@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from ..classes import LandCoverClass
 from ..errors import BandError, DataError, SatelliteError
 from ..fingerprint import fingerprint
+from ..jsonfile import read_json
 from ..metrics import IGNORE_INDEX
 from ..products import OffsetOption
 from ..raster import RasterReader, describe
@@ -291,7 +292,7 @@ class FlairTree(SplitPatches):
                 f"{self.root} has no *centroids_sp_to_patch.json; expected the file that places "
                 "patches in their Sentinel-2 series; unpack flair-2_centroids_sp_to_patch.zip there"
             )
-        data = read_json(found[0])
+        data = read_json(found[0], expected="image name to [row, col]; restore the file")
         if not isinstance(data, dict):
             raise DataError(f"{found[0]} holds no table; expected image name to [row, col]")
         return data
@@ -309,18 +310,6 @@ class FlairTree(SplitPatches):
                 "the series; complete the centroids file"
             )
         return float(value[0]), float(value[1])
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        DataError: If it is missing or no JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read as JSON ({error}); restore the file") from error
 
 
 def _locate(root: Path, image: Path) -> Patch:

@@ -10,18 +10,13 @@ color = "#ff0000"                           # in maps, and in labels that are dr
 value = 1                                   # in labels that hold numbers; else its place, from 0
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from .. import schema
 from ..classes import LandCoverClass
 from ..errors import DataError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from ..tomlfile import read_toml
 
 SETTINGS = "dataset.toml"
 HIGHEST_VALUE = 65_535
@@ -106,8 +101,5 @@ def read_settings(root: Path) -> FolderSettings:
             f"{root} has images and labels but no {SETTINGS}; expected one that names the classes; "
             "write it as docs/data.md shows"
         )
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is not TOML: {error}; correct that line") from error
+    data = read_toml(path, error=DataError)
     return schema.parse(FolderSettings, data, where=str(path), error=DataError)

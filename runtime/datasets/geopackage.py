@@ -61,7 +61,7 @@ class PatchColumn:
         seen: list[str] = []
         with self._open() as database:
             layers = database.execute("SELECT table_name FROM gpkg_contents").fetchall()
-            for (layer,) in layers:
+            for layer in [name for (name,) in layers if isinstance(name, str)]:
                 columns = [
                     row[1] for row in database.execute(f"PRAGMA table_info({_quoted(layer)})")
                 ]
@@ -88,7 +88,7 @@ class PatchColumn:
         try:
             with closing(sqlite3.connect(where, uri=True)) as database:
                 yield database
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise DataError(
                 f"{self.path} cannot be read as a GeoPackage ({brief(error)}); expected the file "
                 "as published; restore it"

@@ -8,7 +8,6 @@ are drawn with a seed.
 Reference: FLAIR #2 data card; the FLAIR-1 list names D070 where the card names D077.
 """
 
-import json
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from ..jsonfile import read_json
 
 LISTED = "splits.json"
 
@@ -134,10 +134,7 @@ class SplitPatches:
 
 
 def _from_file(path: Path, areas: Mapping[str, str]) -> dict[Split, tuple[str, ...]]:
-    try:
-        listed = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read as JSON ({error}); restore the file") from error
+    listed = read_json(path, expected="split name to list of patch ids; restore the file")
     if not isinstance(listed, dict) or not all(isinstance(ids, list) for ids in listed.values()):
         raise DataError(f"{path} holds no table of lists; expected split name to list of patch ids")
     members: dict[str, list[str]] = {}

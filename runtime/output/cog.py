@@ -90,8 +90,8 @@ def _map_view(
         _add(band, "Description", text)
         if number == 0:
             _add_tags(band, kind.band_tags or tags.band)
-        if kind.colors:
-            _add_colors(band, kind.colors)
+        if kind.classes:
+            _add_colors(band, [item.rgb for item in kind.classes])
         for overview in overviews:
             node = ET.SubElement(band, "Overview")
             _add(node, "SourceFilename", overview.name, relativeToVRT="1")

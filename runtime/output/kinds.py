@@ -24,6 +24,15 @@ QUALITY = (
 )
 """Names and colours of the quality map's values."""
 
+ONE_TILE, AGREE, DIFFER = range(3)
+"""Values of the disagreement map."""
+DISAGREEMENT = (
+    LandCoverClass(name="seen by one tile", color="#d9d9d9"),
+    LandCoverClass(name="tiles agree", color="#2c7bb6"),
+    LandCoverClass(name="tiles differ", color="#d7191c"),
+)
+"""Names and colours of the disagreement map's values."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MapKind:
@@ -34,8 +43,8 @@ class MapKind:
     bands: tuple[str, ...]
     """Description of each band."""
     overviews: OverviewRule
-    colors: tuple[tuple[int, int, int], ...] = ()
-    """Colour of each value, for a class map."""
+    classes: tuple[LandCoverClass, ...] = ()
+    """Name and colour of each value, where values are classes of something."""
     band_tags: Mapping[str, str] = field(default_factory=dict)
     """Names of its values, where they are not the model's classes."""
 
@@ -56,13 +65,18 @@ def class_map(classes: Sequence[LandCoverClass]) -> MapKind:
         suffix="landcover",
         bands=("land cover",),
         overviews="mode",
-        colors=tuple(item.rgb for item in classes),
+        classes=tuple(classes),
     )
 
 
 def confidence_map() -> MapKind:
     """Probability of the winning class, 0 to 254."""
     return MapKind(suffix="confidence", bands=("confidence",), overviews="average")
+
+
+def margin_map() -> MapKind:
+    """Probability of the winning class less that of the runner-up, 0 to 254."""
+    return MapKind(suffix="margin", bands=("margin",), overviews="average")
 
 
 def probability_map(classes: Sequence[LandCoverClass]) -> MapKind:
@@ -82,11 +96,29 @@ def quality_map() -> MapKind:
         suffix="quality",
         bands=("quality",),
         overviews="mode",
-        colors=tuple(item.rgb for item in QUALITY),
-        band_tags={f"QUALITY_{index}": item.name for index, item in enumerate(QUALITY)},
+        classes=QUALITY,
+        band_tags=_named("QUALITY", QUALITY),
+    )
+
+
+def disagreement_map() -> MapKind:
+    """Whether the tiles that see a pixel give it one class.
+
+    0 only one tile sees it, 1 all give it the same class, 2 they differ.
+    """
+    return MapKind(
+        suffix="disagreement",
+        bands=("disagreement",),
+        overviews="mode",
+        classes=DISAGREEMENT,
+        band_tags=_named("DISAGREEMENT", DISAGREEMENT),
     )
 
 
 def class_tags(classes: Sequence[LandCoverClass]) -> dict[str, str]:
     """Band tags that name the classes: CLASS_0=building and so on."""
-    return {f"CLASS_{index}": item.name for index, item in enumerate(classes)}
+    return _named("CLASS", classes)
+
+
+def _named(prefix: str, classes: Sequence[LandCoverClass]) -> dict[str, str]:
+    return {f"{prefix}_{index}": item.name for index, item in enumerate(classes)}

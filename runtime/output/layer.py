@@ -1,5 +1,6 @@
 """One map of a sheet: which of its pieces are on the disk, and its way to the final file."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from ..grid import Grid
 from .cog import write_cog
 from .journal import Piece
 from .kinds import MapKind, MapTags
+from .side_files import count_table, side_files, side_names
 from .spool import Spool
 
 
@@ -56,7 +58,10 @@ class Layer:
             kind: What it holds.
         """
         self.name = name
-        self.part = folder / f"{name}.part.cog"
+        self.files = {f"{name}.tif": folder / f"{name}.part.cog"}
+        """Where each of its files is made, by final name; the raster comes first."""
+        if kind.classes:
+            self.files |= {file: folder / f"{file}.part" for file in side_names(name)}
         self.covered = Covered(grid.shape[1])
         self._grid = grid
         self._kind = kind
@@ -75,14 +80,42 @@ class Layer:
             OSError: If the disk cannot be read or written.
         """
         for piece in pieces:
-            start, stop = piece.cols
-            cols = slice(start, stop)
-            is_ours = 0 <= piece.block < blocks and 0 <= start < stop <= self.covered.width
-            if is_ours and self._spool.checksum(piece.block, cols) == piece.crc:
-                self.covered.add(piece.block, cols)
+            if self._holds(self._spool, piece, blocks):
+                self.covered.add(piece.block, slice(*piece.cols))
         # The run may have ended between a block row and its overviews.
         for block in filter(self.covered.is_full, range(blocks)):
             self._spool.write_overviews(block)
+
+    def adopt(self, folder: Path, pieces: Iterable[Piece], blocks: int) -> list[Piece]:
+        """Copy what another run of the same maps wrote, as far as it is whole and lacks here.
+
+        Args:
+            folder: Where that run's raw file lies; nobody else uses it.
+            pieces: What its journal tells.
+            blocks: Block rows of the map.
+
+        Raises:
+            OSError: If the disk cannot be read or written.
+        """
+        found = []
+        theirs = Spool(
+            folder / self._spool.path.name,
+            self._grid.shape,
+            bands=self._spool.bands,
+            rule=self._kind.overviews,
+        )
+        for piece in pieces:
+            cols = slice(*piece.cols)
+            is_known = self.covered.holds(piece.block, cols)
+            if not is_known and self._holds(theirs, piece, blocks):
+                found.append(self.write(piece.block, cols, theirs.read(piece.block, cols)))
+        return found
+
+    def _holds(self, spool: Spool, piece: Piece, blocks: int) -> bool:
+        """Whether a raw file of this map holds a piece unchanged."""
+        start, stop = piece.cols
+        is_inside = 0 <= piece.block < blocks and 0 <= start < stop <= self.covered.width
+        return is_inside and spool.checksum(piece.block, slice(start, stop)) == piece.crc
 
     def write(self, block: int, cols: slice, values: NDArray[np.uint8]) -> Piece:
         """Write columns of a block row; the overviews follow when it is complete.
@@ -116,12 +149,34 @@ class Layer:
         self._spool.sync()
 
     def copy(self, tags: MapTags) -> None:
-        """Make the final file, under the name `part`.
+        """Make the final files, not yet under their names.
 
         Raises:
-            RasterioError: If it cannot be written; `cog.FAILURES` lists what else is raised then.
+            RasterioError: If one cannot be written; `cog.FAILURES` lists what else is raised then.
         """
-        write_cog(self._spool, self._grid, self._kind, tags, self.part)
+        write_cog(self._spool, self._grid, self._kind, tags, self.files[f"{self.name}.tif"])
+        if self._kind.classes:
+            table = count_table(self._kind.classes, self._spool.counts(), self._grid)
+            for file, content in side_files(self.name, table).items():
+                self.files[file].write_bytes(content)
+
+    def publish(self, out: Path) -> None:
+        """Give the final files their names in a folder.
+
+        Raises:
+            OSError: If they cannot be moved.
+        """
+        for name, part in self.files.items():
+            os.replace(part, out / name)
+
+    def discard(self) -> None:
+        """Remove final files that have not got their names.
+
+        Raises:
+            OSError: If they cannot be removed.
+        """
+        for part in self.files.values():
+            part.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Remove the raw file.

@@ -1,8 +1,7 @@
 """All maps of one aerial file, written block row by block row and finished together."""
 
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +10,17 @@ from numpy.typing import NDArray
 from ..grid import Grid
 from .cog import FAILURES
 from .disk import unwritable
-from .journal import Journal
+from .journal import Journal, Recorded
 from .kinds import BLOCK, MapKind, MapTags
 from .layer import Layer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remains:
+    """What another process wrote of the same run; nobody works there any more."""
+
+    folder: Path
+    recorded: Recorded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,13 +32,22 @@ class Place:
     folder: Path
     """Folder of the raw files."""
     journal: Journal
+    remains: tuple[Remains, ...] = ()
+    """What shards of the run left."""
 
 
 class Sheet:
     """The maps of one aerial file; each sheet may be used by another thread."""
 
     def __init__(
-        self, place: Place, stem: str, grid: Grid, kinds: Mapping[str, MapKind], tags: MapTags
+        self,
+        place: Place,
+        stem: str,
+        grid: Grid,
+        kinds: Mapping[str, MapKind],
+        tags: MapTags,
+        *,
+        share: range | None = None,
     ) -> None:
         """Begin a sheet, or go on with what an earlier run left of it.
 
@@ -41,6 +57,8 @@ class Sheet:
             grid: Grid of its maps: exactly that of the aerial file.
             kinds: Its maps, by name of a result.
             tags: Tags of every map.
+            share: Block rows that this run writes; all if None. A sheet that others write too is
+                not finished by any of them.
 
         Raises:
             DataError: If the disk cannot be read or written.
@@ -48,16 +66,35 @@ class Sheet:
         self.stem = stem
         self.grid = grid
         self.blocks = -(-grid.shape[0] // BLOCK)
+        self.share = range(self.blocks) if share is None else share
         self._place = place
         self._tags = tags
         self._layers = {
             name: Layer(place.folder, f"{stem}_{kind.suffix}", grid, kind)
             for name, kind in kinds.items()
         }
-        sizes = place.journal.recorded.finished.get(stem)
-        self.finished = sizes is not None and sizes == self._sizes()
+        told = [place.journal.recorded, *(item.recorded for item in place.remains)]
+        sizes = [found.finished[stem] for found in told if stem in found.finished]
+        self.finished = bool(sizes) and self._sizes() in sizes and self._has_all()
         if not self.finished:
             self._recover()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether this run writes all of it."""
+        return len(self.share) == self.blocks
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing of the share lacks any more."""
+        return self.finished or not (self.is_whole or self.missing(slice(0, self.grid.shape[1])))
+
+    @property
+    def mapped(self) -> Grid:
+        """Grid of the share."""
+        height, width = self.grid.shape
+        top, bottom = (min(row * BLOCK, height) for row in (self.share.start, self.share.stop))
+        return self.grid.crop(top, 0, bottom - top, width)
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -65,13 +102,13 @@ class Sheet:
         return tuple(str(self._final(layer)) for layer in self._layers.values())
 
     def missing(self, cols: slice) -> tuple[int, ...]:
-        """Block rows whose columns `cols` are not all on the disk, from top to bottom."""
+        """Block rows of the share whose columns are not all on the disk, from top to bottom."""
         if self.finished:
             return ()
         layers = self._layers.values()
         return tuple(
             block
-            for block in range(self.blocks)
+            for block in self.share
             if not all(layer.covered.holds(block, cols) for layer in layers)
         )
 
@@ -88,22 +125,25 @@ class Sheet:
             DataError: If the disk does not take it.
         """
         is_inside = 0 <= cols.start < cols.stop <= self.grid.shape[1]
-        if self.finished or not 0 <= block < self.blocks or not is_inside:
+        if self.finished or block not in self.share or not is_inside:
             raise ValueError(f"{self.stem} has no columns {cols} of block row {block} to write")
         try:
             pieces = [
                 layer.write(block, cols, values[name]) for name, layer in self._layers.items()
             ]
             # A complete sheet is finished next: its raw files need not outlast a power cut.
-            if self.missing(slice(0, self.grid.shape[1])):
+            if not self.is_whole or self.missing(slice(0, self.grid.shape[1])):
                 for layer in self._layers.values():
                     layer.sync()
             self._place.journal.add_pieces(pieces)
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def finish(self) -> tuple[str, ...]:
+    def finish(self, known: Mapping[str, str] | None = None) -> tuple[str, ...]:
         """Bring all maps into their final form and name; none appears before all are made.
+
+        Args:
+            known: Tags of every map that were not known before.
 
         Returns:
             The final names.
@@ -115,14 +155,15 @@ class Sheet:
         if self.finished:
             return self.paths
         missing = self.missing(slice(0, self.grid.shape[1]))
-        if missing:
-            raise ValueError(f"{self.stem} lacks block rows {missing}")
+        if missing or not self.is_whole:
+            raise ValueError(f"{self.stem} lacks block rows {missing}, or others write it too")
         layers = self._layers.values()
+        tags = replace(self._tags, file={**self._tags.file, **(known or {})})
         try:
             for layer in layers:
-                layer.copy(self._tags)
+                layer.copy(tags)
             for layer in layers:
-                os.replace(layer.part, self._final(layer))
+                layer.publish(self._place.out)
             self._place.journal.add_finished(self.stem, self._sizes())
             if self.blocks > 1:
                 # After a power cut a small sheet is made again sooner than this waits.
@@ -131,7 +172,7 @@ class Sheet:
                 layer.remove()
         except FAILURES as error:
             for layer in layers:
-                layer.part.unlink(missing_ok=True)
+                layer.discard()
             raise self._unwritable(error) from error
         self.finished = True
         return self.paths
@@ -141,11 +182,22 @@ class Sheet:
         try:
             for layer in self._layers.values():
                 layer.recover(recorded.get(layer.name, {}).values(), self.blocks)
+                for item in self._place.remains:
+                    theirs = item.recorded.pieces.get(layer.name, {}).values()
+                    if theirs:
+                        copied = layer.adopt(item.folder, theirs, self.blocks)
+                        layer.sync()
+                        self._place.journal.add_pieces(copied)
         except OSError as error:
             raise self._unwritable(error) from error
 
+    def _has_all(self) -> bool:
+        """Whether all final files are there; a GIS may have added to those beside the maps."""
+        names = [name for layer in self._layers.values() for name in layer.files]
+        return all((self._place.out / name).is_file() for name in names)
+
     def _sizes(self) -> dict[str, int]:
-        """Sizes of the final files that are there."""
+        """Sizes of the final maps that are there."""
         files = [self._final(layer) for layer in self._layers.values()]
         return {file.name: file.stat().st_size for file in files if file.is_file()}
 

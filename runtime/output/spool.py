@@ -94,6 +94,29 @@ class Spool:
                 crc = zlib.crc32(self._get(file, rows, cols).data, crc)
         return crc
 
+    def read(self, block: int, cols: slice) -> NDArray[np.uint8]:
+        """Read columns of a block row, shape (bands, rows, cols).
+
+        Raises:
+            OSError: If it cannot be read.
+        """
+        with self._open() as file:
+            return self._get(file, self.block_rows(block), cols).transpose(1, 0, 2)
+
+    def counts(self) -> NDArray[np.int64]:
+        """Count the pixels of each value, shape (256,), in a map that is complete.
+
+        Raises:
+            OSError: If it cannot be read.
+        """
+        height, width = self.levels[0].shape
+        counts = np.zeros(256, dtype=np.int64)
+        with self._open() as file:
+            for rows in self._runs(slice(0, height), slice(0, width)):
+                values = self._get(file, rows, slice(0, width))
+                counts += np.bincount(values.reshape(-1), minlength=256)
+        return counts
+
     def write_overviews(self, block: int, values: NDArray[np.uint8] | None = None) -> None:
         """Write the part of every overview that a block row gives.
 

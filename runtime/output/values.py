@@ -1,6 +1,6 @@
 """Turn a model's outputs into the values of maps."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,17 +27,17 @@ def tile_maps(result: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.uint8]
 
 
 def maps_of(
-    probabilities: NDArray[np.float32], *, every: bool = True
+    probabilities: NDArray[np.float32], names: Collection[str] = ("probabilities",)
 ) -> dict[str, NDArray[np.uint8]]:
     """Make the class map, confidence and probabilities from probabilities.
 
     Args:
         probabilities: Shape (K, h, w); at most 254 classes.
-        every: Whether to make `probabilities` too, which costs as much as the other two.
+        names: What else to make; `probabilities` costs as much as those two.
 
     Returns:
         uint8 arrays of shape (bands, h, w): `classes` (of several largest ones, the first),
-        `confidence` and `probabilities` (0..254).
+        `confidence`, and if named `probabilities` and `margin`; all but the first 0..254.
     """
     largest = probabilities.max(axis=0)
     classes = np.zeros(largest.shape, dtype=np.uint8)
@@ -46,9 +46,20 @@ def maps_of(
         smaller &= plane != largest
         classes += smaller
     maps = {"classes": classes[None], "confidence": _scaled(largest)[None]}
-    if every:
+    if "probabilities" in names:
         maps["probabilities"] = np.stack([_scaled(plane) for plane in probabilities])
+    if "margin" in names:
+        maps["margin"] = _scaled(largest - _second(probabilities))[None]
     return maps
+
+
+def _second(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Second largest of each pixel, shape (h, w); 0 where there is one class."""
+    largest, second = (np.zeros(probabilities.shape[1:], dtype=np.float32) for _ in range(2))
+    for plane in probabilities:
+        np.maximum(second, np.minimum(largest, plane), out=second)
+        np.maximum(largest, plane, out=largest)
+    return second
 
 
 def _scaled(shares: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -34,14 +34,19 @@ class Canvas:
 
     def put(self, rows: slice, cols: slice, values: Mapping[str, NDArray[np.uint8]]) -> None:
         """Put values, of shape (bands, rows, cols) each, at a place of the tile grid."""
+        planes = self.view(rows, cols)
+        for name, array in values.items():
+            planes[name][:] = array
+
+    def view(self, rows: slice, cols: slice) -> dict[str, NDArray[np.uint8]]:
+        """Show a place of the tile grid, by name, to be changed: shape (bands, rows, cols)."""
         self._extend(rows.start, rows.stop)
         at = (
             slice(None),
             slice(rows.start - self._top, rows.stop - self._top),
             slice(cols.start - self._cols.start, cols.stop - self._cols.start),
         )
-        for name, array in values.items():
-            self._planes[name][at] = array
+        return {name: plane[at] for name, plane in self._planes.items()}
 
     def take(self, rows: Index, cols: Index) -> dict[str, NDArray[np.uint8]]:
         """Copy rows and columns of the tile grid, by name: shape (bands, rows, cols)."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..aerial.elevation import elevation_paths
 from ..errors import DataError, brief
+from ..manifest import Accuracy
 from ..output.kinds import MapTags, class_tags
 from ..report import FIT_NAMES
 from ..satellite_lattice import default_step
@@ -31,6 +32,8 @@ def tags_of(survey: Survey, area: Area, *, backend: str, precision: str) -> MapT
         "SEGX_TILES": f"{plan.size} px, halo {plan.margin} px",
         "SEGX_SEAMS": "blended" if options.blend else "cropped",
     }
+    if card.accuracy is not None:
+        file["SEGX_ACCURACY"] = _accuracy_text(card.accuracy)
     if card.toy:
         file["SEGX_TOY"] = "trained on generated imagery only; of use for nothing else"
     if card.satellite is not None:
@@ -69,7 +72,10 @@ def identity_of(survey: Survey, tags: Sequence[MapTags], *, batch: int) -> dict[
     return {
         "tags": [dict(item.file) for item in tags],
         "tiles per call": batch,
-        "maps": [options.confidence, options.probabilities, options.writes_quality],
+        "maps": [
+            *(options.confidence, options.probabilities, options.writes_quality),
+            *(options.margin, options.disagreement),
+        ],
         "options": [
             *(options.bands, options.elevation, options.resample),
             *(options.scale, options.crs, options.satellite_substitute),
@@ -85,6 +91,15 @@ def sidecars(path: Path) -> Iterator[Path]:
     for side in (*names, path.with_suffix(".tfw")):
         if side.is_file():
             yield side
+
+
+def _accuracy_text(found: Accuracy) -> str:
+    """Say what was measured, on what, and with which library and precision."""
+    executed = f", {found.executed}" if found.executed else ""
+    return (
+        f"mIoU {100 * found.miou:.2f} % of {found.scored_classes} classes, {found.patches} patches "
+        f"of {found.dataset} ({found.split}){executed}"
+    )
 
 
 def _state(path: Path) -> list[int]:

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 from ..aerial.resample import Places
 from ..output.kinds import BLOCK
-from ..output.sheet import Sheet
 from ..raster import reflected
 from ..tiler import Tile
 from .survey import Area
+from .targets import Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SheetStrip:
     """What a strip has to write of the maps of one file."""
 
-    sheet: Sheet
+    sheet: Target
     rows: Places
     """Row of the tile grid for each row of the file."""
     taken: Places
@@ -80,10 +80,11 @@ class Job:
     def tiles(self) -> Iterator[Tile]:
         """Yield the tiles that something missing is made from, row-major.
 
-        Blended tiles lean on each other: of them, all between the first and the last are needed.
+        Where whole tiles count they lean on each other: all between the first and the last are
+        needed.
         """
         tiles = self.area.tiles(self.rows, self.cols)
-        if self.area.blend:
+        if self.area.overlaps:
             return tiles
         return _meeting(
             tiles,
@@ -124,7 +125,7 @@ def _meet(first: slice, second: slice) -> bool:
 
 
 def make_jobs(
-    areas: Sequence[Area], sheets: Sequence[Sequence[Sheet]], strip_tiles: int
+    areas: Sequence[Area], sheets: Sequence[Sequence[Target]], strip_tiles: int
 ) -> list[Job]:
     """Cut areas into strips; strips whose files are all written are left out.
 
@@ -148,7 +149,7 @@ def make_jobs(
     return jobs
 
 
-def _strip(cols: slice, sheet: Sheet, rows: Places, across: Places) -> SheetStrip | None:
+def _strip(cols: slice, sheet: Target, rows: Places, across: Places) -> SheetStrip | None:
     start, stop = (bisect_left(across, place) for place in (cols.start, cols.stop))
     missing = sheet.missing(slice(start, stop)) if start < stop else ()
     if not missing:

@@ -18,6 +18,10 @@ class InferOptions:
     """Write the probability of every class."""
     quality: bool = False
     """Write what each pixel was mapped from; always done where the satellite may be left out."""
+    margin: bool = False
+    """Write the probability of the winning class less that of the runner-up."""
+    disagreement: bool = False
+    """Write whether the tiles that see a pixel give it one class."""
     blend: bool = False
     """Blend the probabilities of overlapping tiles instead of cropping them."""
     halo: int | None = None
@@ -54,7 +58,13 @@ class InferOptions:
     def variant(self) -> Variant:
         """Which end of the model is needed."""
         averaged = self.blend or self.tta != "none"
-        return "probabilities" if self.probabilities or averaged else "classes"
+        wanted = self.probabilities or self.margin
+        return "probabilities" if wanted or averaged else "classes"
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether a tile counts as far as its pixels reach, and not in its interior alone."""
+        return self.blend or self.disagreement
 
     @property
     def runs_per_tile(self) -> int:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..card import ModelCard, TileRunner
 from ..model import without_satellite
 from ..tally import Tally
+from .dates_used import DatesUsed
 from .satellite_once import SatelliteOnce
 from .tiles import PreparedTile, StripEnd
 
@@ -51,6 +52,7 @@ class ModelStage:
         model: TileRunner,
         card: ModelCard,
         tally: Tally,
+        dates: DatesUsed,
         *,
         once: SatelliteOnce | None = None,
     ) -> None:
@@ -60,11 +62,13 @@ class ModelStage:
             model: The opened model; how many tiles a call takes is its own.
             card: What to know of it.
             tally: Told of every tile.
+            dates: Told of the dates of every tile.
             once: Gives the satellite logits of tiles that come without satellite input.
         """
         self._model = model
         self._card = card
         self._tally = tally
+        self._dates = dates
         self._batch = model.batch
         self._once = once
         self._order: deque[_Batch] = deque()
@@ -105,6 +109,7 @@ class ModelStage:
     def _count(self, items: list[Item], seconds: float) -> None:
         ran = [item for item in items if isinstance(item, PreparedTile) and item.feed is not None]
         for tile in ran:
+            self._dates.add(tile.job, tile.tile, tile.satellite)
             self._tally.add_tile(
                 tile.job.area.mosaic, tile.satellite, tile.outside, seconds=seconds / len(ran)
             )

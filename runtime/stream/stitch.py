@@ -9,15 +9,16 @@ from numpy.typing import NDArray
 
 from ..aerial.resample import Places
 from ..output.kinds import DAMAGED, NODATA
-from ..output.sheet import Sheet
 from ..output.values import maps_of
 from ..tiler import Tile
 from .blend import Blender
 from .canvas import Canvas, Index
 from .jobs import Job, SheetStrip
 from .mapset import MapSet
+from .overlap import DISAGREEMENT, FIRST, Overlap
 from .run import FinishedTile
 from .seams import SeamCount, SeamMeter
+from .targets import Target
 from .tiles import StripEnd
 
 Results = Mapping[str, NDArray[Any]]
@@ -30,10 +31,10 @@ class Stitcher(Protocol):
     """Turns the results of tiles into values of the map."""
 
     def add(self, tile: Tile, results: Results | None, quality: NDArray[np.uint8]) -> None:
-        """Take the next tile and its quality; without results it shows nothing."""
+        """Take the next tile and its quality; without results it shows nothing.
 
-    def final_before(self, tile: Tile) -> int:
-        """Row of the map above which nothing changes once a tile's row of tiles has begun."""
+        With a job whose tiles overlap, some reach into the strip with their halo alone.
+        """
 
     def finish(self) -> SeamCount:
         """Say that all tiles have come, and how far neighbours differ."""
@@ -44,7 +45,7 @@ class Cropped:
 
     def __init__(self, canvas: Canvas, job: Job, names: Collection[str]) -> None:
         """Write these maps to a canvas."""
-        self._canvas, self._names = canvas, names
+        self._canvas, self._names, self._job = canvas, names, job
         self._seams = SeamMeter(job.area.plan, job.cols)
 
     def add(self, tile: Tile, results: Results | None, quality: NDArray[np.uint8]) -> None:
@@ -53,14 +54,11 @@ class Cropped:
             return
         values = {name: array[None] for name, array in results.items()}
         if "probabilities" in results:
-            values = maps_of(results["probabilities"], every="probabilities" in self._names)
+            values = maps_of(results["probabilities"], self._names)
         self._seams.add(tile, values["classes"][0], quality < DAMAGED)
-        part = (slice(None), *tile.source)
-        self._canvas.put(*tile.interior, {name: values[name][part] for name in self._names})
-
-    def final_before(self, tile: Tile) -> int:
-        """Row where the interior of a tile begins."""
-        return int(tile.interior[0].start)
+        if self._job.cols.start <= tile.interior[1].start < self._job.cols.stop:
+            part = (slice(None), *tile.source)
+            self._canvas.put(*tile.interior, {name: values[name][part] for name in self._names})
 
     def finish(self) -> SeamCount:
         """Say how far neighbouring tiles differ."""
@@ -82,12 +80,8 @@ class Blended:
         else:
             self._blender.add(tile, results["probabilities"])
         for rows, cols, probabilities in self._blender.take():
-            values = maps_of(probabilities, every="probabilities" in self._names)
+            values = maps_of(probabilities, self._names)
             self._canvas.put(rows, cols, {name: values[name] for name in self._names})
-
-    def final_before(self, tile: Tile) -> int:
-        """Row where the pixels of a tile begin."""
-        return max(tile.row, 0)
 
     def finish(self) -> SeamCount:
         """Check that no tile is missing; blended tiles have no seams that can be counted."""
@@ -101,8 +95,12 @@ class StripWriter:
     def __init__(self, job: Job, maps: MapSet) -> None:
         """Begin a strip."""
         self._job, self._maps = job, maps
-        names = [name for name in maps.bands if name != QUALITY]
-        self._canvas = Canvas(job.cols, {**maps.bands, QUALITY: 1}, fill=NODATA)
+        own = (QUALITY, DISAGREEMENT)
+        names = [name for name in maps.bands if name not in own]
+        compares = DISAGREEMENT in maps.bands
+        bands = {**maps.bands, QUALITY: 1, **({FIRST: 1} if compares else {})}
+        self._canvas = Canvas(job.cols, bands, fill=NODATA)
+        self._overlap = Overlap(self._canvas, job) if compares else None
         self._stitcher: Stitcher = (
             Blended(self._canvas, job, names, maps.classes)
             if job.area.blend
@@ -112,7 +110,7 @@ class StripWriter:
         size = job.area.plan.size
         self._nothing = np.full((size, size), NODATA, dtype=np.uint8)
 
-    def add(self, item: FinishedTile) -> Iterator[Sheet]:
+    def add(self, item: FinishedTile) -> Iterator[Target]:
         """Take the next tile.
 
         Yields:
@@ -122,13 +120,16 @@ class StripWriter:
             DataError: If the disk does not take them.
         """
         tile, quality = item.prepared.tile, item.prepared.quality
-        yield from self._write_before(self._stitcher.final_before(tile))
+        area = self._job.area
+        yield from self._write_before(max(tile.row, 0) if area.overlaps else tile.interior[0].start)
         if quality is None:
             quality = self._nothing
+        if self._overlap is not None and item.results is not None:
+            self._overlap.add(tile, item.results)
         self._put_quality(tile, quality)
         self._stitcher.add(tile, item.results, quality)
 
-    def finish(self) -> Iterator[Sheet]:
+    def finish(self) -> Iterator[Target]:
         """Write what is left; see `add`."""
         yield from self._write_before(self._job.area.plan.shape[0])
         self._maps.seams.append(self._stitcher.finish())
@@ -141,7 +142,7 @@ class StripWriter:
             part = quality[None, tile.source[0], left - tile.col : right - tile.col]
             self._canvas.put(rows, slice(left, right), {QUALITY: part})
 
-    def _write_before(self, row: int) -> Iterator[Sheet]:
+    def _write_before(self, row: int) -> Iterator[Target]:
         """Write the block rows of all files that lie above a row of the map."""
         wanted = row
         for strip, blocks in self._waiting:
@@ -164,7 +165,7 @@ class StripWriter:
 
 def write_tiles(
     tiles: Iterable[FinishedTile | StripEnd], maps: MapSet
-) -> Generator[Sheet | None, None, None]:
+) -> Generator[Target | None, None, None]:
     """Write the block rows of all maps.
 
     Yields:
@@ -185,7 +186,7 @@ def write_tiles(
             yield None
 
 
-def finish_sheets(sheets: Iterable[Sheet | None], maps: MapSet) -> Generator[None, None, None]:
+def finish_sheets(sheets: Iterable[Target | None], maps: MapSet) -> Generator[None, None, None]:
     """Bring the maps of every complete file into their final form; pass the rest on.
 
     Raises:

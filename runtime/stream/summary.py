@@ -37,7 +37,9 @@ def planned_memory(survey: Survey, *, batch: int) -> MemoryPlan:
         channels=len(card.aerial.bands),
         block_height=max(area.mosaic.block_rows for area in survey.areas),
         block_rows=max(area.block_rows for area in survey.areas),
-        map_bands=sum(len(kind.bands) for kind in map_kinds(card, options).values()) + 1,
+        # The quality is held in any case, and to compare tiles one class of each pixel.
+        map_bands=sum(len(kind.bands) for kind in map_kinds(card, options).values())
+        + (1 + options.disagreement),
         result_bytes=plan.size**2 * (4 * classes if floats else 2),
         satellite_bytes=4 * cells,
         blended_channels=classes if options.blend else 0,

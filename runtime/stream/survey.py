@@ -29,6 +29,8 @@ from .lattice import Lattice, choose_lattice
 from .options import InferOptions
 
 SAMPLE_TAG = "SEGX_SAMPLE"
+SUBSTITUTED_TAG = "SUBSTITUTED"
+"""Tag of an aerial file that a conversion made: what of it and its series is made up."""
 """Tag of generated imagery, its value the segx that made it; a toy bundle takes no other."""
 
 
@@ -47,7 +49,9 @@ class Area:
     crs: str | None
     """CRS of elevation files that have none."""
     blend: bool
-    """Whether whole tiles count, not their interiors alone."""
+    """Whether whole tiles make the map, not their interiors alone."""
+    overlaps: bool
+    """Whether whole tiles are looked at, if only to compare them."""
     fit: Fit
     """What was done to make the input fit the model."""
     scaling: Scaling | None = None
@@ -78,7 +82,7 @@ class Area:
 
     def tiles(self, rows: slice, cols: slice) -> Iterator[Tile]:
         """Yield the tiles that a window of the map is made from, row-major."""
-        if self.blend:
+        if self.overlaps:
             return tiles_for(self.plan, cols, rows)
         return (
             tile
@@ -193,12 +197,14 @@ def _area(mosaic: Mosaic, card: ModelCard, spec: AerialSpec, options: InferOptio
         elevation=options.elevation,
         crs=options.crs,
         blend=options.blend,
+        overlaps=options.overlaps,
         fit=Fit(
             resampled=tiles.text,
             bands=bands_text(bands, card.aerial),
             elevation=_elevation_text(mosaic, options),
             crs=_crs_text(mosaic, options),
             satellite_bands=satellite.bands_text if isinstance(satellite, GeoSeries) else None,
+            substituted=_substituted_text(mosaic),
         ),
     )
 
@@ -210,6 +216,12 @@ def _elevation_text(mosaic: Mosaic, options: InferOptions) -> str | None:
     opened = open_elevation(options.elevation, mosaic.grid, assume_crs=options.crs)
     with closing(opened) as layer:
         return layer.text
+
+
+def _substituted_text(mosaic: Mosaic) -> str | None:
+    """Say what conversions made up."""
+    found = (file.info.tags.get(SUBSTITUTED_TAG) for file in mosaic.files)
+    return "; ".join(dict.fromkeys(text for text in found if text)) or None
 
 
 def _crs_text(mosaic: Mosaic, options: InferOptions) -> str | None:

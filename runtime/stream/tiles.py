@@ -2,7 +2,6 @@
 
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from ..aerial.reader import AerialWindow, Damage
 from ..card import ModelCard
 from ..model import make_feed
 from ..output.kinds import AERIAL_ONLY, COVERED_DATES, DAMAGED, GOOD, NODATA
-from ..output.workplace import Workplace
 from ..satellite import SatelliteInput
 from ..satellite_policy import SatelliteFeeder
 from ..tally import Tally
@@ -21,6 +19,7 @@ from ..tiler import Tile
 from .jobs import Job
 from .options import InferOptions
 from .survey import Area
+from .targets import Notes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +55,7 @@ class PreparedTile:
 
 
 def read_tiles(
-    jobs: Sequence[Job], tally: Tally, work: Workplace
+    jobs: Sequence[Job], tally: Tally, work: Notes
 ) -> Generator[ReadTile | StripEnd, None, None]:
     """Read the tiles of every strip, row by row.
 
@@ -88,21 +87,14 @@ def prepare_tiles(
     card: ModelCard,
     options: InferOptions,
     tally: Tally,
-    work: Workplace,
 ) -> Generator[PreparedTile | StripEnd, None, None]:
-    """Add the satellite input of every tile that shows something; note the dates that it is from.
+    """Add the satellite input of every tile that shows something.
 
     Raises:
         SatelliteError: If a tile's satellite input is missing and may not be.
     """
     feeder: SatelliteFeeder | None = None
     area: Area | None = None
-    known = {
-        (note["date"][0], date.fromisoformat(note["date"][1]))
-        for note in work.notes
-        if "date" in note
-    }
-    tally.add_dates(known)
     for item in tiles:
         if isinstance(item, StripEnd):
             yield item
@@ -110,14 +102,7 @@ def prepare_tiles(
         if item.job.area is not area:
             area = item.job.area
             feeder = None if options.lattice_cells is not None else open_feeder(area, card, options)
-        prepared = _prepare(item, card, feeder, tally)
-        if prepared.satellite is not None and area.mosaic.satellite is not None:
-            series = area.mosaic.satellite.name
-            for day in prepared.satellite.dates_used:
-                if (series, day) not in known:
-                    known.add((series, day))
-                    work.note({"date": [series, day.isoformat()]})
-        yield prepared
+        yield _prepare(item, card, feeder, tally)
 
 
 def open_feeder(area: Area, card: ModelCard, options: InferOptions) -> SatelliteFeeder | None:

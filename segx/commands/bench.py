@@ -1,5 +1,7 @@
 """`segx bench`: time bundles, side by side."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +13,7 @@ from ..options import (
     BackendName,
     CudaFlag,
     EnginesFlag,
+    HtmlFlag,
     RebuildFlag,
     RunFlags,
     SkipSelfTestFlag,
@@ -18,9 +21,13 @@ from ..options import (
 )
 
 if TYPE_CHECKING:
-    from runtime.bench import BenchPlan, BenchResult
-    from runtime.bundle import Bundle
-    from runtime.ladder import RunRequest
+    from runtime.bench import BenchPlan
+    from runtime.bench_compare import Change
+
+    from ..bench_jobs import Outputs
+
+SLOWER_OR_WORSE = 3
+"""Exit code of a bench whose comparison is out of bounds."""
 
 RoundsFlag = Annotated[
     int,
@@ -64,11 +71,55 @@ PatchesFlag = Annotated[
     int | None, typer.Option("--patches", min=1, help="First patches of --data. Default: all.")
 ]
 
+BackendsFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--backends",
+        help="Time on several libraries, such as openvino,onnxruntime; all: on each that can be "
+        "used here.",
+    ),
+]
+EvalFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--eval", help="Files of `segx eval --json` whose confusion matrices the page shows."
+    ),
+]
+CardFlag = Annotated[
+    Path | None,
+    typer.Option(
+        "--card", help="Also write a card of this machine, without names, users and paths."
+    ),
+]
+CompareFlag = Annotated[
+    Path | None,
+    typer.Option(
+        "--compare",
+        help="A file of `segx bench --json` of this machine; exit code 3 if bundles are slower or "
+        "less accurate.",
+    ),
+]
+SlowdownFlag = Annotated[
+    float,
+    typer.Option("--max-slowdown", min=0.0, help="Per cent of time, in --compare, at most."),
+]
+LossFlag = Annotated[
+    float,
+    typer.Option(
+        "--max-loss",
+        min=0.0,
+        help="Points of mIoU, and of agreement on the golden tile, in --compare, at most.",
+    ),
+]
+
 _OF_PROTOCOL = ("data", "models", "patches")
 _NOT_OF_PROTOCOL = (
-    *("bundles", "scene", "warmup", "repeats", "batch"),
+    *("bundles", "scene", "warmup", "repeats", "batch", "backends"),
     *("cuda", "rebuild", "engines", "trust_engines"),
+    *("html", "eval_", "card", "compare", "max_slowdown", "max_loss"),
 )
+_NEEDS = {"eval_": "html", "max_slowdown": "compare", "max_loss": "compare"}
+"""Options that say nothing without another one."""
 
 
 def bench(
@@ -96,23 +147,27 @@ def bench(
     engines: EnginesFlag = None,
     trust_engines: TrustFlag = False,
     skip_self_test: SkipSelfTestFlag = False,
+    backends: BackendsFlag = None,
+    html: HtmlFlag = None,
+    eval_: EvalFlag = None,
+    card: CardFlag = None,
+    compare: CompareFlag = None,
+    max_slowdown: SlowdownFlag = 10.0,
+    max_loss: LossFlag = 0.5,
     json: Path | None = typer.Option(None, help="Also write the figures to this file."),
 ) -> None:
     """Time bundles per part, per tile and end to end; needs no data and no GPU.
 
-    Example: segx bench bundles/a.segx bundles/b.segx --json bench.json
+    Example: segx bench bundles/a.segx bundles/b.segx --html bench.html --json bench.json
+
+    In a pipeline: segx bench bundles/a.segx --rounds 5 --compare bench.json
 
     With a rule: segx bench --protocol flair2 --data flair2/ --models lf-dlm,bundles/a.segx
     """
     _refuse_given(ctx, protocol)
-    import tempfile
+    from runtime.bench import BenchPlan
 
-    from runtime.bench import INSIDE, BenchPlan
-    from runtime.bundle import open_bundle
-
-    from ..bundles import TOY, newest_bundle
-    from ..console import chosen, done, say, write_json
-    from ..sample import write_scene
+    from ..bench_jobs import Outputs
 
     flags = RunFlags(
         backend=backend,
@@ -126,47 +181,100 @@ def bench(
     if protocol is not None:
         _compete(flags, data, models, patches, rounds, json)
         return
-    request = flags.request(batch=batch)
-    paths = list(bundles or [])
-    if not paths:
-        newest = newest_bundle()
-        paths = [newest or TOY]
-        chosen("bundle", paths[0], "the newest verified one" if newest else "the packaged toy")
-    plan = BenchPlan(warmup=warmup, repeats=repeats, rounds=rounds)
-    found = [open_bundle(path) for path in paths]
+    flags.request(batch=batch)  # wrong use is told before anything is opened
+    asked = _Asked(
+        bundles=tuple(bundles or ()),
+        flags=flags,
+        backends=backends,
+        plan=BenchPlan(warmup=warmup, repeats=repeats, rounds=rounds),
+        batch=batch,
+        scene=scene,
+        compare=compare,
+        max_slowdown=max_slowdown,
+        max_loss=max_loss,
+        evals=eval_ or "",
+    )
+    if not _bench(asked, Outputs(json=json, html=html, card=card)):
+        raise typer.Exit(SLOWER_OR_WORSE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What is to be timed, and how."""
+
+    bundles: tuple[Path, ...]
+    flags: RunFlags
+    backends: str | None
+    plan: "BenchPlan"
+    batch: int
+    scene: Path | None
+    compare: Path | None
+    max_slowdown: float
+    max_loss: float
+    evals: str
+
+
+def _bench(asked: _Asked, outputs: "Outputs") -> bool:
+    """Time bundles; give whether they keep to the bounds of a comparison."""
+    import tempfile
+
+    from runtime.bench import INSIDE
+    from runtime.bench_compare import Bounds, Settings, compare
+    from runtime.machine import look_at_machine
+
+    from .. import bench_jobs as jobs
+    from ..bench_tables import print_changes, print_results
+    from ..console import say
+
+    bundles = jobs.choose_bundles(asked.bundles)
+    ways = jobs.choose_backends(asked.flags, asked.backends)
     with tempfile.TemporaryDirectory(prefix="segx-bench-") as folder:
-        if scene is None and batch == 1:
-            chosen("scene", "a generated one", "no --scene was given")
-            scene = write_scene(Path(folder) / "scene", seed=1)
-        results = [
-            _measure(
-                bundle,
-                request,
-                plan,
-                scene=scene,
-                name="backend" if len(found) == 1 else f"backend of {bundle.manifest.name}",
-            )
-            for bundle in found
-        ]
-    _print(results)
-    say(f"inside the timings: {INSIDE}")
-    if json is not None:
-        write_json(json, {"results": results})
-        done(json, f"segx inspect {paths[0]}")
-    else:
-        say(f"next: segx inspect {paths[0]}")
+        work = Path(folder)
+        scene, called = jobs.choose_scene(asked.scene, asked.batch, work)
+        bench = jobs.Bench(
+            bundles=bundles,
+            backends=ways,
+            plan=asked.plan,
+            batch=asked.batch,
+            scene=scene,
+            settings=Settings(threads=asked.flags.threads, batch=asked.batch, scene=called),
+            machine=look_at_machine(),
+            pictures=outputs.html is not None,
+        )
+        old = jobs.read_old(asked.compare, bench)
+        evals = jobs.read_evals(asked.evals)
+        measured = jobs.run_bench(bench, work)
+        results = [result for _, result in measured.results]
+        print_results(results)
+        say(f"inside the timings: {INSIDE}")
+        changes: Sequence[Change] = ()
+        if old is not None and asked.compare is not None:
+            bounds = Bounds(slowdown=asked.max_slowdown, loss=asked.max_loss)
+            changes = compare(old, results, bounds, asked.compare)
+            print_changes(changes)
+        jobs.write_outputs(outputs, bench, measured, changes, evals)
+    return all(change.passed for change in changes)
 
 
 def _refuse_given(ctx: typer.Context, protocol: ProtocolName | None) -> None:
-    """Refuse options that say nothing with the rule, or without it."""
-    names = _OF_PROTOCOL if protocol is None else _NOT_OF_PROTOCOL
-    for name in names:
-        source = ctx.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
-            hint = "BUNDLE" if name == "bundles" else f"--{name.replace('_', '-')}"
-            beside = "without --protocol" if protocol is None else "to --protocol"
+    """Refuse options that say nothing with the rule, without it, or without another option."""
+    beside = "without --protocol" if protocol is None else "to --protocol"
+    for name in _OF_PROTOCOL if protocol is None else _NOT_OF_PROTOCOL:
+        if _is_given(ctx, name):
+            hint = "BUNDLE" if name == "bundles" else f"--{name.strip('_').replace('_', '-')}"
             remedy = "use --models" if name == "bundles" else "leave it out"
             raise typer.BadParameter(f"says nothing {beside}; {remedy}", param_hint=hint)
+    for name, needed in _NEEDS.items():
+        if _is_given(ctx, name) and not _is_given(ctx, needed):
+            hint = f"--{name.strip('_').replace('_', '-')}"
+            raise typer.BadParameter(f"says nothing without --{needed}", param_hint=hint)
+    if _is_given(ctx, "backends") and _is_given(ctx, "backend"):
+        raise typer.BadParameter("names them all; leave --backend out", param_hint="--backends")
+
+
+def _is_given(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _compete(
@@ -186,99 +294,3 @@ def _compete(
     rules = Rules(data=data, patches=patches, rounds=rounds, threads=flags.threads)
     task = Task(backend=flags.backend.value, self_test=not flags.skip_self_test)
     compete_and_say(models, rules, task, json)
-
-
-def _measure(
-    bundle: "Bundle", request: "RunRequest", plan: "BenchPlan", *, scene: Path | None, name: str
-) -> "BenchResult":
-    from runtime.bench import bench as measure
-
-    from ..console import progress
-    from ..models import open_and_say
-
-    opened = open_and_say(bundle, request, name=name)
-    try:
-        with progress(bundle.manifest.name) as advance:
-            return measure(bundle, opened, plan, scene=scene, on_step=advance)
-    finally:
-        opened.model.close()
-
-
-def _print(results: "list[BenchResult]") -> None:
-    from ..console import chosen, table
-
-    table(
-        ["bundle", "executed", "MiB", "load s", "p50 ms", "p95 ms", "tiles/s", "Mpx/s"],
-        [
-            [
-                r.bundle,
-                f"{r.backend} {r.precision}",
-                r.size_mib,
-                r.load_s,
-                r.latency_ms.p50,
-                r.latency_ms.p95,
-                r.tiles_per_s,
-                r.mpx_per_s,
-            ]
-            for r in results
-        ],
-        title="one tile, all parts" if results[0].batch == 1 else "one call, all parts",
-    )
-    if results[0].batch > 1:
-        chosen("tiles per call", results[0].batch)
-    _print_means("parts, mean ms", [(r.bundle, r.part_ms) for r in results])
-    if any(r.device_ms for r in results):
-        _print_means("on the GPU, mean ms", [(r.bundle, r.device_ms or {}) for r in results])
-    _print_end_to_end(results)
-
-
-def _print_means(title: str, rows: list[tuple[str, dict[str, float]]]) -> None:
-    from ..console import table
-
-    names = list(dict.fromkeys(name for _, means in rows for name in means))
-    table(
-        ["bundle", *names],
-        [[bundle, *(means.get(name) for name in names)] for bundle, means in rows],
-        title=title,
-    )
-
-
-def _print_end_to_end(results: "list[BenchResult]") -> None:
-    from ..console import chosen, table
-
-    head = ["wall s", "Mpx/s", "km2/h", "efficiency", "least", "model %", "peak MiB", "mIoU %"]
-    table(
-        ["bundle", *head, "verified"],
-        [
-            [
-                r.bundle,
-                *_end_to_end_cells(r),
-                100 * r.accuracy.miou if r.accuracy else None,
-                "yes" if r.verified else "no",
-            ]
-            for r in results
-        ],
-        title="end to end over the scene",
-    )
-    if any(len(r.rounds) > 1 for r in results):
-        chosen("rounds", len(results[0].rounds), "tiles/s and efficiency: median")
-    for r in results:
-        if r.end_to_end is not None and r.end_to_end.energy is not None:
-            energy = r.end_to_end.energy
-            used = f"{energy.joules:.1f} J, {energy.mean_watts:.1f} W"
-            chosen(f"energy of {r.bundle}", used, energy.source)
-
-
-def _end_to_end_cells(result: "BenchResult") -> list[object]:
-    run = result.end_to_end
-    if run is None:
-        return [None, None, None, None, None, None, result.peak_rss_mib]
-    return [
-        run.wall_s,
-        run.mpx_per_s,
-        run.km2_per_h,
-        result.efficiency,
-        result.efficiency_least,
-        None if run.model_share is None else 100 * run.model_share,
-        run.peak_rss_mib,
-    ]

@@ -13,7 +13,7 @@ from .. import export_steps as steps
 from ..export_engines import EngineFlags, EngineOption
 from ..export_steps import EVAL_PATCHES, Request
 from ..extras import require
-from ..options import OFFSET_HELP, FactoryFlag
+from ..options import OFFSET_HELP, FactoryFlag, HtmlFlag
 
 if TYPE_CHECKING:
     from exporter.convert import Converted
@@ -126,6 +126,7 @@ def export(
         None, min=0, max=5, help="0 (fast build) to 5 (fast engine). Builds anew."
     ),
     factory: FactoryFlag = "",
+    html: HtmlFlag = None,
     json: Path | None = typer.Option(None, help="Also write what was found to this file."),
 ) -> None:
     """Export a checkpoint as a bundle, and prove what it costs.
@@ -183,6 +184,8 @@ def export(
     for_engines.show_engines(built)
     if json is not None:
         write_json(json, summary(made) | {"engines": for_engines.summary(planned, built)})
+    if html is not None:
+        _write_page(html, made.bundle)
     chosen("verified", "yes" if made.verdict.verified else "no", made.verdict.text)
     _say_next(path, flags, written=job != "take")
     if made.verdict.missed:
@@ -204,6 +207,16 @@ def _make(
     if isinstance(source, Bundle):
         return _merge(source, target), target
     return _export(source, request, target), target
+
+
+def _write_page(page: Path, bundle: "Bundle") -> None:
+    from runtime.jsonfile import write_text
+
+    from ..console import done
+    from ..page.compose import export_page
+
+    write_text(page, export_page(bundle))
+    done(page)
 
 
 def _say_next(path: Path, flags: EngineFlags, *, written: bool) -> None:

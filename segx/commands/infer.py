@@ -2,33 +2,30 @@
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import Annotated
 
 import typer
 
+from ..infer_steps import Input, Output, map_here, map_on_ray
 from ..options import (
     BackendFlag,
     BackendName,
     CudaFlag,
     EnginesFlag,
+    HtmlFlag,
     OffsetFlag,
+    RayFlag,
     RebuildFlag,
     RunFlags,
+    ShardFlag,
+    ShardsFlag,
     SkipSelfTestFlag,
     TrustFlag,
     TtaFlag,
     TtaName,
 )
-
-if TYPE_CHECKING:
-    from runtime.bundle import Bundle
-    from runtime.ladder import Opened, RunRequest
-    from runtime.scene import Scene
-    from runtime.stream.options import InferOptions
-    from runtime.stream.survey import Survey
-
-NOT_WHOLE = 3
-"""Exit code of a run whose maps have holes where the input is damaged."""
+from ..shards import share_of
+from ..vector_options import MinAreaFlag, SimplifyFlag, VectorizeFlag, polygons_after
 
 
 class MissingSatelliteName(str, Enum):
@@ -60,9 +57,18 @@ def infer(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write one probability band per class.")
     ] = False,
+    margin: Annotated[
+        bool, typer.Option("--margin", help="Also write how far the winner leads the runner-up.")
+    ] = False,
     quality: Annotated[
         bool, typer.Option("--quality", help="Also write what each pixel was mapped from.")
     ] = False,
+    disagreement: Annotated[
+        bool, typer.Option("--disagreement", help="Also write where overlapping tiles differ.")
+    ] = False,
+    vectorize: VectorizeFlag = False,
+    min_area: MinAreaFlag = None,
+    simplify: SimplifyFlag = None,
     missing_satellite: Annotated[
         MissingSatelliteName,
         typer.Option(
@@ -123,6 +129,9 @@ def infer(
     restart: Annotated[
         bool, typer.Option("--restart", help="Do not go on with a run that stopped.")
     ] = False,
+    shard: ShardFlag = None,
+    ray: RayFlag = None,
+    shards: ShardsFlag = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done and what it takes, and stop.")
     ] = False,
@@ -138,6 +147,7 @@ def infer(
     toy_ok: Annotated[
         bool, typer.Option("--toy-ok", help="Let a toy bundle map imagery that was not generated.")
     ] = False,
+    html: HtmlFlag = None,
     json: Annotated[
         Path | None, typer.Option(help="Also write the report, or the plan, here.")
     ] = None,
@@ -154,6 +164,7 @@ def infer(
     from ..bundles import bundle_or_newest
     from ..sizes import parse_size
 
+    after = polygons_after(vectorize, min_area, simplify)
     flags = RunFlags(
         backend=backend,
         threads=threads,
@@ -166,7 +177,9 @@ def infer(
     options = InferOptions(
         confidence=confidence,
         probabilities=probabilities,
+        margin=margin,
         quality=quality,
+        disagreement=disagreement,
         blend=blend,
         halo=halo,
         bands=bands,
@@ -189,122 +202,13 @@ def infer(
             "a lattice of satellite windows takes one tile per call; leave one of them out",
             param_hint="--batch",
         )
+    if dry_run and html is not None:
+        raise typer.BadParameter("there is no page of a --dry-run", param_hint="--html")
+    share = share_of(shard, ray, shards, dry_run=dry_run, html=html)
     request = flags.request(variant=options.variant, batch=batch or options.batch)
-    _map(_Input(source, satellite), bundle_or_newest(bundle), request, options, out, json, dry_run)
-
-
-class _Input(NamedTuple):
-    """What is to be mapped."""
-
-    aerial: Path
-    satellite: Path | None
-
-
-def _map(
-    given: _Input,
-    path: Path,
-    request: "RunRequest",
-    options: "InferOptions",
-    out: Path,
-    json: Path | None,
-    dry_run: bool,
-) -> None:
-    from contextlib import closing
-
-    from runtime.bundle import open_bundle
-    from runtime.energy import EnergyMeter
-    from runtime.pipeline import map_survey
-    from runtime.report import Clock
-    from runtime.scene import find_scenes
-    from runtime.stream.survey import make_survey
-
-    from ..console import chosen, done, progress, write_json
-    from ..infer_tables import print_fit, print_report
-    from ..models import open_and_say, tally_of
-
-    clock, bundle = Clock(), open_bundle(path)
-    scenes = find_scenes(
-        *given,
-        needs_satellite=bundle.card.satellite is not None,
-        may_lack=options.missing_satellite == "aerial-only",
-        satellite_offset=options.satellite_offset,
-        satellite_substitute=options.satellite_substitute,
-        crs=options.crs,
-    )
-    _check_out(scenes, given.aerial, out)
-    survey = make_survey(scenes, bundle.card, options)
-    if not bundle.manifest.verified:
-        chosen("bundle", "not verified", bundle.manifest.verdict)
-    _print_halo(options.halo, bundle.card.aerial.halo)
-    opened = open_and_say(bundle, request)
-    _print_input(scenes, len(survey.areas))
-    print_fit(survey.fit)
-    if options.tta != "none":
-        chosen("test-time augmentation", options.tta, f"{options.runs_per_tile} runs per tile")
-    with closing(opened.model):
-        if dry_run:
-            _forecast(survey, bundle, opened, json)
-            return
-        tally = tally_of(opened, clock)
-        with progress("tiles") as advance, EnergyMeter(opened.choice.device) as tally.meter:
-            report = map_survey(survey, opened.model, out, tally=tally, on_tile=advance)
-    if json is not None:
-        write_json(json, report)
-    print_report(report)
-    done(out, "open the maps in a GIS, or `segx bench`")
-    if report.damaged:
-        raise typer.Exit(NOT_WHOLE)
-
-
-def _check_out(scenes: "list[Scene]", source: Path, out: Path) -> None:
-    """Refuse to write maps where the next run would take them for images."""
-    from runtime.errors import ConfigError
-
-    if len(scenes) > 1 or scenes[0].alone:
-        folders = {scene.aerial.parent.resolve() for scene in scenes}
-        if source.is_dir() and (
-            {out.resolve(), *out.resolve().parents} & {*folders, source.resolve()}
-        ):
-            raise ConfigError(
-                f"--out {out} lies in {source}, whose images are mapped; expected a folder outside "
-                "it, since maps are images too; choose another --out"
-            )
-
-
-def _print_halo(asked: int | None, needed: int) -> None:
-    if asked is not None and asked < needed:
-        typer.echo(
-            f"segx: warning: --halo {asked} is below the {needed} px that the model was measured "
-            "to need; expected borders between tiles to show; leave --halo out",
-            err=True,
-        )
-
-
-def _print_input(scenes: "list[Scene]", areas: int) -> None:
-    from ..console import chosen
-
-    joined = f"{areas} mosaic(s)" if areas < len(scenes) else ""
-    chosen("input", f"{len(scenes)} aerial raster(s)", joined)
-    series = sorted({scene.satellite.name for scene in scenes if scene.satellite is not None})
-    if series:
-        chosen("Sentinel-2", series[0] if len(series) == 1 else f"{len(series)} series")
-
-
-def _forecast(survey: "Survey", bundle: "Bundle", opened: "Opened", json: Path | None) -> None:
-    from runtime.model import golden_feed, repeated
-    from runtime.stream.forecast import forecast
-    from runtime.stream.summary import planned_memory
-
-    from ..console import done, say, write_json
-    from ..infer_tables import print_forecast
-
-    model = opened.model
-    batch = model.batch
-    feed = repeated(golden_feed(bundle)[0], batch)
-    found = forecast(survey, model, feed, planned_memory(survey, batch=batch), batch=batch)
-    print_forecast(found)
-    if json is not None:
-        write_json(json, found)
-        done(json, "the same command without --dry-run")
+    given, found = Input(source, satellite), bundle_or_newest(bundle)
+    made = Output(out, json, html, after, share)
+    if ray is not None:
+        map_on_ray(given, found, request, options, made, ray, shards)
     else:
-        say("nothing was written; next: the same command without --dry-run")
+        map_here(given, found, request, options, made, dry_run)

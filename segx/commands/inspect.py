@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 def inspect_bundle(
     bundle: Path = typer.Argument(..., help="Bundle to look at."),
     json: Path | None = typer.Option(None, help="Also write the manifest to this file."),
+    stac: Path | None = typer.Option(None, help="Also write a STAC item with MLM to this file."),
 ) -> None:
     """Show what a bundle holds, after checking every file against its hash.
 
@@ -42,8 +43,14 @@ def inspect_bundle(
     then = f"segx infer INPUT --bundle {bundle}"
     if json is not None:
         write_json(json, manifest)
-        done(json, then)
-    else:
+    if stac is not None:
+        from ..stac import stac_item
+
+        write_json(stac, stac_item(opened, stac))
+    written = [path for path in (json, stac) if path is not None]
+    for path in written:
+        done(path, then if path == written[-1] else "")
+    if not written:
         say(f"next: {then}")
 
 

@@ -1,19 +1,20 @@
 """Read STAC items of Sentinel-2 Level-2A, as files on disk or from a catalogue.
 
 Assets are known by their key (`B02`, `B02_10m`, `blue`, `SCL`, `scl`, `cloud`), as the public
-catalogues have them. An item whose digital numbers had the offset taken off says so
-(`earthsearch:boa_offset_applied`); else its processing baseline decides.
+catalogues have them. Earth Search takes the offset off and says so
+(`earthsearch:boa_offset_applied`); where it says that it did not, it did so for some items all the
+same, and nothing of the item decides. Of other catalogues the processing baseline does.
 """
 
 import datetime
-import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import SatelliteError, brief
-from runtime.radiometry import BASELINE_TAG, OFFSET_TAG, PRODUCT_TAG
+from runtime.errors import SatelliteError
+from runtime.jsonfile import read_json
+from runtime.radiometry import BASELINE_TAG, OFFSET_TAG, PRODUCT_TAG, tagged_offset
 
 from .product import Layers, Product, layer_of
 
@@ -47,15 +48,10 @@ def item_file(path: Path, root: Path) -> Product | None:
     Raises:
         SatelliteError: If it is one and an asset is not on disk below `root`, or it lacks a date.
     """
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            return None
-        item = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise SatelliteError(
-            f"{path} cannot be read as JSON ({brief(error)}); expected a STAC item; restore it or "
-            "leave it out"
-        ) from error
+    if path.is_file() and path.stat().st_size > MOST_BYTES:
+        return None
+    expected = "a STAC item; restore it or leave it out"
+    item = read_json(path, expected=expected, error=SatelliteError)
     if not isinstance(item, Mapping) or item.get("type") != "Feature" or "assets" not in item:
         return None
 
@@ -105,7 +101,7 @@ def item_product(item: Mapping[str, Any], where: str, locate: Locate) -> Product
             if path is not None:
                 layers.add(name, path)
     return Product(
-        name=where, day=day, tile=_tile(said), layers=layers.paths, tags=_tags(item, said)
+        name=where, day=day, tile=_tile(said), layers=layers.paths, tags=_tags(item, said, where)
     )
 
 
@@ -114,12 +110,16 @@ def _tile(said: Mapping[str, Any]) -> str:
     return tile.removeprefix("MGRS-").removeprefix("T")
 
 
-def _tags(item: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, str]:
+def _tags(item: Mapping[str, Any], said: Mapping[str, Any], where: str) -> dict[str, str]:
+    """Keep what tells the radiometric offset; nothing where that may be wrong."""
     baseline = said.get("s2:processing_baseline") or said.get("processing:version")
     name = said.get("s2:product_uri") or item.get("id")
     tags = {PRODUCT_TAG: str(name)} if name else {}
     if _BASELINE.fullmatch(str(baseline)):
         tags[BASELINE_TAG] = str(baseline)
-    if said.get("earthsearch:boa_offset_applied") is True:
-        tags[OFFSET_TAG] = "0"
-    return tags
+    applied = said.get("earthsearch:boa_offset_applied")
+    if applied is True:
+        return tags | {OFFSET_TAG: "0"}
+    offset = tagged_offset(tags, where=where)
+    is_doubtful = applied is False and offset is not None and offset.dn > 0
+    return {} if is_doubtful else tags

@@ -19,9 +19,10 @@ from runtime.datasets.flair import CLASSES
 from runtime.errors import DataError
 from runtime.sample import AERIAL_BANDS, Sample
 from runtime.satellite import DatePolicy, SatelliteInput, SatelliteSpec
-from trainkit.architectures import AerialConfig, SatelliteBranchConfig, UNetFormerConfig
+from trainkit.aerial_config import AerialConfig, UNetFormerConfig
 from trainkit.checkpoint import Checkpoint, Origin, load_checkpoint, read_info, save_checkpoint
 from trainkit.config import InputConfig, TrainConfig
+from trainkit.joint_config import SatelliteBranchConfig
 from trainkit.models import LandCoverModel, build
 from trainkit.recipe import OptimConfig, TrainingConfig
 
@@ -141,7 +142,7 @@ def write_checkpoint(folder: Path, config: TrainConfig, *, steps: int = 10) -> C
 
 @pytest.fixture(scope="session")
 def mini(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    """A checkpoint with an aerial branch alone, which exports in a few seconds."""
+    """A checkpoint of an aerial branch alone, with the weights that it has in `checkpoint`."""
     config = TrainConfig(name="mini", aerial=(AERIAL,), **SMALL)
     return write_checkpoint(tmp_path_factory.mktemp("runs") / "mini", config)
 

@@ -46,11 +46,17 @@ def quick(mini: Checkpoint, graph_cache: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("exporter.simplify.FEWEST_NODES", 10_000)
 
 
-@pytest.fixture(scope="session")
-def graph_cache(mini: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module")
+def graph_cache(
+    mini: Checkpoint,
+    graphs: dict[str, onnx.ModelProto],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """Graphs of the small checkpoint; its aerial branch is that of the one with both inputs."""
     folder = tmp_path_factory.mktemp("graphs")
     for part in mini.model.parts():
-        onnx.save(part_to_onnx(part), folder / f"{part.name}.onnx")
+        traced = graphs["aerial"] if part.role == "aerial" else part_to_onnx(part)
+        onnx.save(traced, folder / f"{part.name}.onnx")
     return folder
 
 

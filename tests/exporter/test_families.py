@@ -1,7 +1,7 @@
 """A small model of each family of networks in FP16 and INT8, and its engines.
 
 Attention is what most tests of the exporter convert; here are convolutions, some of them dilated,
-and transposed ones.
+and transposed ones. A graph of a few such nodes: test_quantize.py.
 """
 
 from collections.abc import Callable
@@ -23,10 +23,10 @@ from runtime.engines.options import BuildOptions
 from runtime.engines.profiles import batch_profile
 from runtime.engines.target import ANY_GPU, Target, here_platform
 from runtime.manifest import PartSpec, Precision
-from trainkit.architectures import CseUNetConfig, MultiResUNetConfig
+from trainkit.aerial_config import CseUNetConfig, MultiResUNetConfig
 from trainkit.checkpoint import Checkpoint
 
-pytestmark = pytest.mark.usefixtures("warm_converter")
+pytestmark = [pytest.mark.matrix, pytest.mark.usefixtures("warm_converter")]
 
 CONVOLUTION = CseUNetConfig(widths=(16, 16, 16, 16, 32))
 TRANSPOSED = MultiResUNetConfig(widths=(32, 32, 32, 32, 32), path_lengths=(1, 1, 1, 1))

@@ -6,19 +6,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from exporter.accuracy import EvalData
 from exporter.export import Exported, export
+from exporter.graph import write_graphs
 from exporter.options import ExportOptions
 from exporter.parity import WHOLE
-from trainkit.architectures import FlairHubConfig, SatelliteBranchConfig
+from exporter.runners import SessionRunner, files_in, torch_runner
+from exporter.samples import random_feed
+from trainkit.aerial_config import UPerNetConfig
 from trainkit.checkpoint import Checkpoint, Origin, load_checkpoint, read_info, save_checkpoint
 from trainkit.config import InputConfig, TrainConfig
 from trainkit.importing import ImportOptions, import_weights
+from trainkit.joint_config import FlairHubConfig, SatelliteBranchConfig
 from trainkit.models import build
 from trainkit.models.declared import call_factory
+from trainkit.recipe import OptimConfig, TrainingConfig
 
 SIDE, CELLS = 256, 10
 OPTIONS = ExportOptions(segx_version="0.1.0", parity_samples=1)
@@ -48,6 +54,30 @@ def agrees(made: Exported) -> bool:
 def shapes(made: Exported) -> dict[str, tuple[Any, ...]]:
     parts = made.bundle.manifest.parts
     return {spec.name: spec.shape for part in parts for spec in part.outputs}
+
+
+def test_an_upernet_of_aerial_images_alone_becomes_the_graph_that_it_is(tmp_path: Path) -> None:
+    branch = UPerNetConfig(
+        encoder=HUB.encoder,
+        encoder_widths=HUB.encoder_widths,
+        encoder_depths=HUB.encoder_depths,
+        width=HUB.width,
+        head_width=HUB.head_width,
+    )
+    training = TrainingConfig(aerial=OptimConfig(crop_px=SIDE))
+    config = TrainConfig(
+        name="upernet", input=InputConfig(tile_size=SIDE), aerial=(branch,), training=training
+    )
+    torch.manual_seed(7)
+    (aerial, *_) = build(config).eval().parts()
+    (graph,) = write_graphs((aerial,), tmp_path, "upernet", OPTIONS)
+    feed = random_feed((aerial,), batch=1, seed=1)
+    runner = SessionRunner("onnxruntime", files_in(tmp_path, (graph.spec,)), (graph.spec,))
+    found, expected = runner("aerial", feed), torch_runner((aerial,))("aerial", feed)
+    runner.close()
+    (logits,) = found
+    assert found[logits].shape == (1, 13, SIDE, SIDE)
+    np.testing.assert_allclose(found[logits], expected[logits], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.matrix

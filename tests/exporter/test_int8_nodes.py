@@ -112,10 +112,15 @@ def test_products_of_activations_are_left_out_however_much_work_they_are() -> No
         [stem] a = Conv (x, w)
         [query] q = MatMul (a, w)
         [scores] s = MatMul (q, a)
-        [mixed] m = MatMul (w, s)
-        [head] y = Conv (m, w)
+        [enlarged] e = MatMul (w, s)
+        [head] y = Conv (e, w)
         """
-    assert kept(signature, body, scores=0.9) == {"stem": FIRST, "scores": PRODUCT, "head": LAST}
+    assert kept(signature, body, scores=0.9, enlarged=0.9) == {
+        "stem": FIRST,
+        "scores": PRODUCT,
+        "enlarged": PRODUCT,
+        "head": LAST,
+    }
 
 
 def test_a_part_without_weights_has_none() -> None:

@@ -23,9 +23,10 @@ from runtime.errors import ConfigError
 from runtime.model import golden_feed, open_model, without_satellite
 from runtime.satellite_lattice import check_step
 from runtime.satellite_policy import check_policy
-from trainkit.architectures import IMAGENET_HUB, DifdConfig
+from trainkit.aerial_config import IMAGENET_HUB
 from trainkit.checkpoint import Checkpoint, Origin, read_info, save_checkpoint
 from trainkit.config import InputConfig, TrainConfig
+from trainkit.joint_config import DifdConfig
 from trainkit.models import JointModel, LandCoverModel, build
 from trainkit.recipe import AugmentConfig, TrainingConfig
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from onnx import ModelProto, TensorProto, numpy_helper
 import exporter.merge
 from exporter.calibrate import CalibrationData
 from exporter.convert import convert
+from exporter.engines import EngineRequest, build_engines, plan_engines
 from exporter.export import Exported
 from exporter.merge import Merged, merge
 from exporter.merge_graph import is_merged, merge_graphs, merged_spec
@@ -183,6 +185,21 @@ def test_the_part_has_the_lowest_precision_however_little_of_the_work_it_is(
     parts = made.manifest.parts
     mixed = (replace(parts[0], precision="fp32"), replace(parts[0], precision="fp16"))
     assert merged_spec(mixed, "m").precision == "fp16"
+
+
+@pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="TensorRT-RTX is not installed")
+def test_tensorrt_rtx_builds_engines_of_the_merged_graphs(
+    tiny: Callable[..., Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGX_CACHE", str(tmp_path / "cache"))
+    merged = merge(tiny(), tmp_path / "merged.segx", segx_version="0.1.0").bundle
+    request = EngineRequest(
+        builder="tensorrt-rtx", compute_capabilities=("8.6",), folder=tmp_path / "engines"
+    )
+    made = build_engines(merged, plan_engines(request), segx_version="0.1.0")
+    assert [item.record.part for item in made] == ["merged", "merged_probabilities"]
+    for item in made:
+        assert item.path.stat().st_size == item.record.size_bytes > 10_000
 
 
 def test_every_other_rule_is_kept(tiny: Callable[..., Bundle], tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 import sys
 from collections import Counter
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,21 @@ from exporter.lint import lint
 from exporter.quantize import Int8Choices, WorkerReport, to_fp16, to_int8
 from exporter.quantize_worker import StreamedSamples
 from exporter.to_onnx import finish
+from runtime.engines.build import BuildRequest, build_engine
+from runtime.engines.options import BuildOptions
+from runtime.engines.profiles import batch_profile
+from runtime.engines.target import ANY_GPU, Target, here_platform
 from runtime.errors import BundleError
 from runtime.manifest import PartSpec, Precision, TensorSpec
 from runtime.onnxruntime_session import OnnxRuntimeSession
 
+pytestmark = pytest.mark.usefixtures("warm_converter")
+
 SIDE = 24
 BATCH = 32
 """Tiles in a sample, so that memory that a sample leaves behind can be seen."""
+STARTED = (sys.executable, "-u", "-m", "exporter.quantize_worker")
+"""The converter as `quantize` starts it, for which no warm one stands."""
 METADATA = {"segx.part": "aerial", "segx.bundle": "made"}
 GRAPH = """
 <ir_version: 10, opset_import: ["" : 20]>
@@ -31,7 +41,8 @@ made (uint8[N,16,24,24] aerial) => (float[N,16,24,24] aerial_logits) {
     [conv_1] second = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (first_r, w2, b2)
     [relu_1] second_r = Relu (second)
     [pool] small = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (second_r)
-    [conv_10] third = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (small, w3)
+    [conv_10] third = Conv
+        <kernel_shape = [3, 3], dilations = [2, 2], pads = [2, 2, 2, 2]> (small, w3)
     [softmax] weights = Softmax <axis = 1> (third)
     [gate] gated = Mul (third, weights)
     [up] large = ConvTranspose <kernel_shape = [2, 2], strides = [2, 2]> (gated, w4)
@@ -103,7 +114,7 @@ Converted = tuple[ModelProto, WorkerReport, Path]
 @pytest.fixture(scope="module")
 def half(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Converted:
     target = tmp_path_factory.mktemp("half") / "aerial.onnx"
-    report = to_fp16(source, target, keep=KEEP)
+    report = to_fp16(source, target, keep=KEEP, command=STARTED)
     return onnx.load(target), report, target
 
 
@@ -281,6 +292,31 @@ def test_ranges_by_entropy_lie_within_the_largest_magnitude(
 
     largest = scale(quantized[0], "first_r")
     assert 0.2 * largest < scale(transposed[0], "first_r") <= 1.05 * largest
+
+
+@pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="TensorRT-RTX is not installed")
+def test_tensorrt_rtx_builds_the_engine_of_a_quantised_graph(
+    quantized: Converted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    target = Target(
+        builder="tensorrt-rtx",
+        builder_version=version("tensorrt-rtx-cu13"),
+        compute_capability="8.6",
+        gpu=ANY_GPU,
+        platform=here_platform(),
+    )
+    request = BuildRequest(
+        onnx=quantized[2],
+        part=spec("int8"),
+        target=target,
+        profile=batch_profile(spec("int8"), opt=1, most=1),
+        options=BuildOptions(optimization_level=0),
+        timing_cache=None,
+    )
+    built = build_engine(request, tmp_path / "part.engine", on_progress=lambda *_: None)
+    assert built.size_bytes == (tmp_path / "part.engine").stat().st_size > 10_000
+    assert built.notes == ()
 
 
 def test_names_that_the_graph_does_not_have_are_refused(source: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+import pytest
 from fake_gpu import CudaFailure, FakeGpu
 from fake_pycuda import pycuda
 
@@ -83,19 +84,16 @@ def plain(value: Any) -> Any:
 
 def cuda_bindings(gpu: FakeGpu) -> ModuleType:
     """Give a module shaped like `cuda.bindings.driver`, with functions that cuda-python has."""
-    import cuda.bindings.driver as found
-
+    found = pytest.importorskip("cuda.bindings.driver")
     # A fake may be installed there already.
     return CudaBindings(gpu, found._real if isinstance(found, CudaBindings) else found)
 
 
 def install_cuda_python(monkeypatch: Any, gpu: FakeGpu) -> ModuleType:
     """Let `from cuda.bindings import driver` give the fake."""
-    import cuda.bindings
-
     module = cuda_bindings(gpu)
     monkeypatch.setitem(sys.modules, "cuda.bindings.driver", module)
-    monkeypatch.setattr(cuda.bindings, "driver", module, raising=False)
+    monkeypatch.setattr(sys.modules["cuda.bindings"], "driver", module, raising=False)
     return module
 
 

@@ -1,6 +1,7 @@
 """NVIDIA's own builder, TensorRT-RTX, takes the graphs; it needs no GPU to build.
 
-The parts of the toy by themselves: tests/runtime/engines/test_real_rtx.py.
+The parts of the toy by themselves: tests/runtime/engines/test_real_rtx.py. A merged graph of a few
+kilobytes: tests/exporter/test_merge.py.
 """
 
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from trainkit.config import presets
 PresetBundles = Callable[[str], dict[Precision, Bundle]]
 
 pytest.importorskip("tensorrt_rtx")
+pytestmark = pytest.mark.matrix
 
 
 def build(bundle: Bundle, folder: Path, *capabilities: str) -> tuple[Prepared, ...]:
@@ -42,7 +44,6 @@ def test_a_merged_graph_of_the_tiny_preset_at_the_size_of_the_toy_builds(tmp_pat
         assert item.record.summary is None  # only a GPU can tell its layers
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 @pytest.mark.parametrize("preset", presets())
 def test_every_preset_builds_in_every_precision_for_two_generations(

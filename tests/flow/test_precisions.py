@@ -22,6 +22,8 @@ from runtime.dataset import open_dataset
 from segx.bundles import TOY
 from segx.sample import write_flair2, write_scene
 
+pytestmark = pytest.mark.matrix
+
 
 def segx(folder: Path, *arguments: object, code: int = 0) -> str:
     """Run the command in a process of its own, as a user does; gives what it says."""
@@ -43,7 +45,6 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 AHEAD = ("--engine", "tensorrt-rtx", "--compute-capability", "8.6", "--engines", "engines")
 
 
-@pytest.mark.matrix
 def test_fp16_keeps_accuracy_and_gain_builds_and_maps_a_scene(
     work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,7 +67,6 @@ def test_fp16_keeps_accuracy_and_gain_builds_and_maps_a_scene(
     assert report["drift"]["tiles_outside"] <= report["tiles"]
 
 
-@pytest.mark.matrix
 @pytest.mark.usefixtures("warm_converter")
 def test_noise_in_a_quantised_graph_misses_the_gate_which_blames_the_part(
     work: Path, monkeypatch: pytest.MonkeyPatch

@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from runtime.bundle import Bundle, find_newest, open_bundle, read_manifest, sha256_of
+from runtime.bundle import (
+    MOST_MANIFEST_BYTES,
+    Bundle,
+    find_newest,
+    open_bundle,
+    read_manifest,
+    sha256_of,
+)
 from runtime.errors import BundleError
 
 
@@ -72,7 +79,7 @@ def test_a_path_that_leaves_the_bundle_is_refused(bundle: Path, name: str) -> No
     assert f"lists '{name}', which is a path or a link" in refusal(bundle)
 
 
-@pytest.mark.parametrize("name", ["", "..", "a\x00b"])
+@pytest.mark.parametrize("name", ["", ".."])
 def test_a_name_of_no_file_is_refused(bundle: Path, name: str) -> None:
     manifest, _ = read_manifest(bundle)
     change(bundle, files={**manifest.files, name: "0"})
@@ -136,3 +143,31 @@ def test_nothing_is_found_where_there_is_no_bundle(tmp_path: Path) -> None:
 def test_a_bundle_is_a_value(tiny_bundle: Path) -> None:
     assert isinstance(open_bundle(tiny_bundle), Bundle)
     assert open_bundle(tiny_bundle) == open_bundle(tiny_bundle)
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "\x1b]0;title\x07", "\x9b31m"])
+def test_text_that_steers_a_terminal_is_refused(bundle: Path, text: str) -> None:
+    for keys in ({"verdict": text}, {"files": {text: "0"}}, {"model": [[text]]}):
+        assert "holds control characters" in refusal(change(bundle, **keys))
+
+
+def test_a_manifest_that_is_too_large_is_refused(bundle: Path) -> None:
+    with (bundle / "manifest.json").open("ab") as stream:
+        stream.truncate(MOST_MANIFEST_BYTES + 1)
+    assert "it has 16 MiB" in refusal(bundle)
+
+
+def test_a_graph_that_leads_beyond_its_file_is_refused(bundle: Path) -> None:
+    # Whoever changes a graph can change its hash as well.
+    manifest, _ = read_manifest(bundle)
+    graph = bundle / "fusion.onnx"
+    functions = b"\xca\x01\x00"  # field 25 of the model, empty
+    graph.write_bytes(graph.read_bytes() + functions)
+    change(bundle, files={**manifest.files, graph.name: sha256_of(graph)})
+    assert f"{graph} defines functions of its own" in refusal(bundle)
+
+
+@pytest.mark.parametrize("depth", [900, 100_000])
+def test_a_manifest_without_end_is_refused(bundle: Path, depth: int) -> None:
+    (bundle / "manifest.json").write_text("[" * depth + "]" * depth)
+    assert "expected a bundle" in refusal(bundle)

@@ -213,6 +213,10 @@ KEYS = {
     "tiles_skipped": None,
     "memory": {"limit_mib", "planned_mib"},
     "fit": {"resampled", "bands", "elevation", "scaling", "crs", "satellite_bands"},
+    "vectorize_s": None,
+    "shard": None,
+    "shards": None,
+    "run": None,
 }
 
 

@@ -160,7 +160,7 @@ def test_a_file_off_the_earth_is_refused(tmp_path: Path, transform: Affine) -> N
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"gone.tif is not there; expected a GeoTIFF; check"):
+    with pytest.raises(DataError, match=r"gone.tif is not there; expected a raster; check"):
         RasterReader(tmp_path / "gone.tif")
     with pytest.raises(DataError, match="is not there"):
         RasterReader(tmp_path)

@@ -96,7 +96,7 @@ def test_progress_without_a_terminal_is_a_line_for_every_tenth(
 
 def test_plain_progress_tells_the_time_that_is_left(capsys: pytest.CaptureFixture[str]) -> None:
     times = iter([0.0, 100.0])
-    advance = console._lines("train", clock=lambda: next(times))
+    advance = console.progress_lines("train", clock=lambda: next(times))
     advance(1, 4)
     assert capsys.readouterr().err == "train: 1/4, 1 min 40 s, about 5 min 0 s left\n"
 
@@ -105,7 +105,7 @@ def test_plain_progress_of_a_resumed_run_counts_only_what_this_run_did(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     times = iter([0.0, 10.0, 20.0])
-    advance = console._lines("train", clock=lambda: next(times))
+    advance = console.progress_lines("train", clock=lambda: next(times))
     advance(81, 100)
     advance(90, 100)
     assert capsys.readouterr().err.splitlines() == [

@@ -9,6 +9,7 @@ from runtime.backend_findings import BackendFinding
 from runtime.doctor import Findings
 from runtime.nvidia import Nvidia
 from runtime.traps import Trap
+from segx.extras import KEY_MODULES
 
 Run = Callable[..., Any]
 
@@ -38,7 +39,7 @@ def test_the_machine_is_shown(segx: Run, transcript: Run, tmp_path: Path) -> Non
     transcript("doctor", result.out)
     found = json.loads((tmp_path / "d.json").read_text())
     assert found["findings"]["backends"][1]["usable"] is False
-    others = ("train", "export", "tensorrt", "satellite")
+    others = set(KEY_MODULES) - {"ort"}
     assert found["extras"] == {"ort": True, **dict.fromkeys(others, False)}
 
 

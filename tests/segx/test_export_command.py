@@ -1,40 +1,29 @@
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from export_case import converted, exported
 from typer.testing import CliRunner, Result
 
 import exporter.convert
 import exporter.engines
 import exporter.export
 import exporter.merge
-from calibration.pairs import PairCheck
-from calibration.record import Basis, Record
-from calibration.selection import Coverage, Selection
-from exporter.accuracy import EvalData, Verdict
-from exporter.attempts import Found
+from exporter.accuracy import EvalData
 from exporter.calibrate import CalibrationData
 from exporter.convert import Converted
 from exporter.export import Exported
-from exporter.graph import GraphReport
 from exporter.options import ConvertOptions, ExportOptions
-from exporter.parity import TOLERANCES, Ledger, Row, Stage, agree
-from exporter.plan import Recipe
-from exporter.proof import MacShares
-from exporter.quantize import WorkerReport
 from exporter.trial import GateData
-from exporter.workshop import ConvertedPart
 from runtime.bundle import Bundle, open_bundle
 from runtime.datasets.flair import CLASSES
-from runtime.manifest import Accuracy
 from segx.cli import app
-from segx.sample import write_flair2
-from trainkit.architectures import UNetFormerConfig
-from trainkit.checkpoint import Checkpoint, Origin, save_checkpoint
+from trainkit.aerial_config import UNetFormerConfig
+from trainkit.checkpoint import WEIGHTS_NAME, Checkpoint, Origin, save_checkpoint
 from trainkit.config import TrainConfig
 from trainkit.models import build
 
@@ -61,11 +50,9 @@ class Call:
     data: EvalData | None
 
 
-@pytest.fixture(scope="module")
-def flair(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_flair2(
-        tmp_path_factory.mktemp("data") / "flair2", seed=1, areas=2, patches_per_side=1
-    )
+@pytest.fixture
+def flair(small_flair2: Path) -> Path:
+    return small_flair2
 
 
 @pytest.fixture(autouse=True)
@@ -111,36 +98,6 @@ def calls(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> list[Call]:
     return made
 
 
-def exported(path: Path, *, missed: bool = False) -> Exported:
-    bundle = open_bundle(path)
-    accuracy = Accuracy(
-        dataset="flair2",
-        split="val",
-        patches=4,
-        miou=0.4,
-        accuracy=0.6,
-        scored_classes=9,
-        iou={},
-        reference_miou=0.41 if missed else 0.4,
-        executed="openvino fp32",
-    )
-    graphs = tuple(
-        GraphReport(spec=part, nodes=7, size_mib=0.5, found_precision="fp32", note="simplified")
-        for part in bundle.manifest.parts
-    )
-    ones = {"aerial_logits": torch.ones(1, 2, 3, 3).numpy()}
-    row = Row(part="aerial", sample="a", agreement=agree(ones, ones), misses=())
-    stage = Stage(
-        reference="PyTorch", candidate="ONNX Runtime", tolerance=TOLERANCES["fp32"], rows=(row,)
-    )
-    return Exported(
-        bundle=replace(bundle, manifest=replace(bundle.manifest, accuracy=accuracy)),
-        graphs=graphs,
-        ledger=Ledger(source="data", samples=("a",), stages=(stage,)),
-        verdict=Verdict(verified=not missed, missed=missed, text="the verdict"),
-    )
-
-
 def invoke(*arguments: object) -> Result:
     return CliRunner().invoke(app, ["export", *map(str, arguments)])
 
@@ -176,7 +133,7 @@ def test_the_data_of_the_training_are_measured_on_while_they_are_there(
     data = calls[0].data
     assert data is not None
     assert (data.dataset.root, data.split, data.limit) == (flair, "val", 200)
-    assert "the data it was trained on, whose files have changed since; 1 of 1" in result.stdout
+    assert "the data it was trained on, whose files have changed since; 4 of 4" in result.stdout
 
 
 def test_named_data_and_a_limit_are_taken(
@@ -236,7 +193,7 @@ def test_a_checkpoint_becomes_a_verified_bundle(run: Callable[..., Path], flair:
     assert bundle.manifest.verified
     assert bundle.manifest.aerial.tile_size == 512
     assert bundle.manifest.accuracy is not None
-    assert bundle.manifest.accuracy.patches == 1
+    assert bundle.manifest.accuracy.patches == 4
 
 
 @dataclass
@@ -268,54 +225,23 @@ def conversions(
     return made
 
 
-def converted(path: Path) -> Converted:
-    found = exported(path)
-    manifest = replace(found.bundle.manifest, provenance={"conversion": {"plan": "aerial=int8"}})
-    spec = manifest.parts[0]
-    part = ConvertedPart(
-        spec=replace(spec, precision="int8"),
-        path=path / spec.file,
-        emulation=path / spec.file,
-        kept={"node": "a reason"},
-        shares=MacShares(int8=0.75, fp16=0.25, fp32=0.0),
-        ranges=None,
-        worker=WorkerReport(seconds=1.5, peak_rss_mib=700.0, quantized=3, half=2, kept=1),
-    )
-    return Converted(
-        bundle=replace(found.bundle, manifest=manifest),
-        parts=(part,),
-        search=Found(
-            plan={"aerial": Recipe(precision="int8")},
-            precision="int8",
-            attempts=(),
-            latencies=(),
-            int8=None,
-            text="the plan keeps to its budgets as it is",
-        ),
-        record=Record(
-            basis=Basis(fingerprint="", preprocessing="", sources={}, segx_version="0.1.0"),
-            selection=Selection(
-                dataset="flair2",
-                split="train",
-                areas=(),
-                seed=0,
-                ids=("a",),
-                coverage=Coverage(pool=1, surveyed=1, classes={}, areas={}, cloudiness={}),
-            ),
-            method="entropy",
-            pairs=PairCheck(
-                samples=1, blank_aerial=0, blank_satellite=0, not_checked="few", fit=None
-            ),
-            versions={},
-        ),
-        ledger=found.ledger,
-        gate=None,
-        verdict=Verdict(verified=False, missed=True, text="int8 misses its budgets"),
-    )
+@pytest.fixture
+def exports(write_bundle: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Let the command write bundles of a few kilobytes where it exports; gives their paths."""
+    made: list[Path] = []
+
+    def fake(checkpoint: Checkpoint, out: Path, options: ExportOptions, **_: Any) -> Exported:
+        made.append(out)
+        origin = {"checkpoint": {"sha256": checkpoint.info.files[WEIGHTS_NAME]}}
+        version = options.segx_version
+        return exported(write_bundle(out, tile=512, provenance=origin, segx_version=version))
+
+    monkeypatch.setattr(exporter.export, "export", fake)
+    return made
 
 
 def test_int8_writes_the_fp32_bundle_first_and_takes_it_again(
-    run: Callable[..., Path], flair: Path, conversions: list[Conversion]
+    run: Callable[..., Path], flair: Path, exports: list[Path], conversions: list[Conversion]
 ) -> None:
     path = run(data={"path": str(flair), "fingerprint": "other"})
     first = invoke(path, "--precision", "int8")
@@ -329,6 +255,7 @@ def test_int8_writes_the_fp32_bundle_first_and_takes_it_again(
     second = invoke(path, "--precision", "fp16")
     assert "(it is there, and of these weights)" in second.stdout
     assert conversions[1].source.sha256 == conversions[0].source.sha256
+    assert exports == [Path("bundles/mini-fp32.segx")]
 
 
 @pytest.mark.usefixtures("conversions")

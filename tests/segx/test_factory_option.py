@@ -43,6 +43,20 @@ def test_a_checkpoint_whose_code_is_not_named_is_refused(
     assert message.endswith("add --factory mine:build")
 
 
+def test_it_is_not_trained_here(run: Path, small_flair2: Path, segx: Callable[..., Any]) -> None:
+    Path("mine.toml").write_text(
+        'name = "mine"\n[joint]\narchitecture = "factory"\nfactory = "mine:build"\n'
+    )
+    Path("mine.py").write_text("raise SystemExit('run')")
+    for option in (["--config", "mine:build"], ["--config", "mine.toml"], ["--init", str(run)]):
+        result = segx("train", str(small_flair2), *option, "--out", "trained")
+        (message,) = result.complaints
+        assert result.code == 1
+        assert "a module of your own code, which segx does not train; expected a pre" in message
+        assert message.endswith("then `segx import WEIGHTS --as mine:build`")
+        assert not Path("trained").exists()
+
+
 def test_it_opens_where_its_code_is_named(run: Path) -> None:
     opened = open_any(run, RunFlags(), factory="mine:build")
     assert opened.card.name == "mine"

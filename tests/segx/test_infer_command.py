@@ -20,6 +20,14 @@ Break = Callable[[Path, Path], None]
 
 pytestmark = pytest.mark.usefixtures("no_gpu")
 
+LANDCOVER = (
+    "aerial_landcover.qml",
+    "aerial_landcover.tif",
+    "aerial_landcover.tif.aux.xml",
+    "aerial_landcover.tif.vat.dbf",
+)
+"""The map, and what a GIS takes with it."""
+
 
 @pytest.fixture
 def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
@@ -38,7 +46,7 @@ def test_a_scene_becomes_a_map_and_a_report(
     assert result.code == 0, result.err
     transcript("infer", result.out)
     assert result.complaints == []
-    assert files(tmp_path / "maps") == ["aerial_landcover.tif", "report.json"]
+    assert files(tmp_path / "maps") == [*LANDCOVER, "report.json"]
     report = json.loads((tmp_path / "maps" / "report.json").read_text())
     assert report["outputs"] == ["maps/aerial_landcover.tif"]
     assert report["segx_version"]
@@ -131,7 +139,7 @@ def test_every_output_can_be_asked_for(
     assert result.code == 0, result.err
     assert files(tmp_path / "o") == [
         "aerial_confidence.tif",
-        "aerial_landcover.tif",
+        *LANDCOVER,
         "aerial_probabilities.tif",
         "report.json",
     ]

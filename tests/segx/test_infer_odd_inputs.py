@@ -61,6 +61,8 @@ def test_an_odd_scene_gives_the_map_of_the_even_one(
     colours = pixels[[3, 1, 0, 2]].astype(np.uint16) * 16
     names = ("nir", "green", "red", "blue")
     write_aerial(scene / "aerial.tif", colours, bands=names, crs=None, transform=at)
+    with rasterio.open(scene / "aerial.tif", "r+") as dataset:
+        dataset.update_tags(SUBSTITUTED="place of the series: centred")
     ground = np.random.default_rng(4).integers(-20, 900, pixels[4:].shape).astype(np.float32)
     for name, metres in (("dsm", ground + pixels[4:] / np.float32(5)), ("dtm", ground)):
         write_aerial(tmp_path / f"{name}.tif", metres, bands=(), crs=None, transform=at)

@@ -7,8 +7,8 @@ from types import ModuleType
 
 import pytest
 
-from trainkit.architectures import DifdConfig
 from trainkit.config import load
+from trainkit.joint_config import DifdConfig
 
 TOOL = Path(__file__).parents[2] / "tools" / "ablation.py"
 

@@ -12,8 +12,9 @@ from runtime.datasets.flair import CLASSES
 from runtime.errors import DataError
 from runtime.sample import AERIAL_BANDS, Sample
 from runtime.satellite import DatePolicy, SatelliteInput, SatelliteSpec
-from trainkit.architectures import SatelliteBranchConfig, UNetFormerConfig
+from trainkit.aerial_config import UNetFormerConfig
 from trainkit.config import TrainConfig
+from trainkit.joint_config import SatelliteBranchConfig
 from trainkit.recipe import AugmentConfig, OptimConfig, TrainingConfig
 
 SIDE = 512
@@ -34,6 +35,7 @@ class FakeDataset:
     licence: str = "made for tests"
     reads: list[str] = field(default_factory=list)
     labelled: bool = True
+    side: int = SIDE
 
     @property
     def splits(self) -> dict[str, tuple[str, ...]]:
@@ -57,7 +59,8 @@ class FakeDataset:
         }
 
     def position(self, patch_id: str) -> tuple[float, float]:
-        return 102.4 * int(patch_id[2]), -102.4 * int(patch_id[1])
+        side_m = self.side * 0.2
+        return side_m * int(patch_id[2]), -side_m * int(patch_id[1])
 
     def resolution_m(self, patch_id: str) -> float:
         return 0.2
@@ -66,8 +69,8 @@ class FakeDataset:
         self.reads.append(patch_id)
         rng = np.random.default_rng(list(patch_id.encode()))
         coarse = rng.integers(0, len(CLASSES), (8, 8), dtype=np.uint8)
-        labels = coarse.repeat(SIDE // 8, axis=0).repeat(SIDE // 8, axis=1)
-        aerial = rng.integers(0, 60, (5, SIDE, SIDE), dtype=np.uint8) + labels * 14
+        labels = coarse.repeat(self.side // 8, axis=0).repeat(self.side // 8, axis=1)
+        aerial = rng.integers(0, 60, (5, self.side, self.side), dtype=np.uint8) + labels * 14
         return Sample(
             id=patch_id,
             bands=self.bands,

@@ -11,7 +11,7 @@ import torch
 from runtime.datasets.flair import CLASSES
 from runtime.errors import CheckpointError, FeedError
 from runtime.satellite import SatelliteSpec
-from trainkit.architectures import IMAGENET_HUB, UNetFormerConfig
+from trainkit.aerial_config import IMAGENET_HUB, UNetFormerConfig
 from trainkit.checkpoint import (
     CHECKPOINT_NAME,
     CONFIG_NAME,

@@ -8,6 +8,7 @@ import pytest
 from runtime import schema
 from runtime.errors import ConfigError
 from trainkit.config import TrainConfig, load, presets
+from trainkit.inputs import aerial_spec
 
 
 @pytest.mark.parametrize("name", presets())
@@ -50,6 +51,10 @@ def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
         ),
         ("[input]\naerial_mean = [1.0]", "aerial_mean has 1 values for 5 aerial bands"),
         ("[input]\nresolution_m = 0", "give one above 0"),
+        (
+            "[input.value_scaling]\nminimum = [0]\nmaximum = [4095]",
+            "value_scaling has 1 values for 5 aerial bands",
+        ),
         ("[[aerial]]\ndecoder_width = 40", "decoder_width is 40; use a multiple of 16"),
         ("[satellite]\nencoder_widths = [64, 64, 128, 64]", "they must be equal"),
         ("[satellite]\nencoder_widths = [64, 64, 128]", "need four values each"),
@@ -86,3 +91,15 @@ def test_one_number_is_the_weight_of_the_aerial_side(
     path = tmp_path / "mine.toml"
     path.write_text(f'name = "mine"\n{branches}\n[fusion]\nweights = {weights}\n')
     assert load(path).fusion_weights == pytest.approx(expected)
+
+
+def test_how_16_bits_became_8_is_told_to_the_bundle(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    rule = "minimum = [0, 0, 0, 0, 0]\nmaximum = [4095, 4095, 4095, 8191, 255]"
+    path.write_text(f'name = "mine"\n[[aerial]]\n[input.value_scaling]\n{rule}\n')
+    config = load(path)
+    assert schema.parse(TrainConfig, schema.to_dict(config), where="round trip") == config
+    scaling = aerial_spec(config).value_scaling
+    assert scaling is not None
+    assert scaling.maximum == (4095, 4095, 4095, 8191, 255)
+    assert aerial_spec(load("unetformer")).value_scaling is None

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from runtime.sample import Sample
 from runtime.satellite import SatelliteInput
-from trainkit.architectures import DifdConfig, Geometry, Upsampler
+from trainkit.aerial_config import Upsampler
 from trainkit.checkpoint import build_empty
 from trainkit.config import InputConfig, TrainConfig, load
+from trainkit.joint_config import DifdConfig, Geometry
 from trainkit.models import build
 from trainkit.models.context import Aspp, DensePredictionCell
 from trainkit.models.deeplab import DeepLabMaps

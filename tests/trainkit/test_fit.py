@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from runtime.errors import CheckpointError, ConfigError
-from trainkit.architectures import UNetFormerConfig
+from trainkit.aerial_config import UNetFormerConfig
 from trainkit.batches import Role
 from trainkit.branch import BranchTraining
 from trainkit.config import TrainConfig
@@ -23,6 +23,8 @@ from trainkit.recipe import OptimConfig, TrainingConfig
 from trainkit.survey import split_patches, survey
 
 ONE = FitOptions()
+CROP = 256
+"""Tiles are no larger than what a step takes of them."""
 OPTIONS = TrainOptions(segx_version="0")
 OPTIM = OptimConfig(lr=1e-2, min_lr=1e-4, warmup=0.2, epochs=0, steps=10)
 
@@ -32,6 +34,7 @@ Make = Callable[..., BranchTraining]
 @pytest.fixture
 def make(dataset: Any, tiny: TrainConfig) -> Make:
     """Function that makes a branch's training: `make("satellite", ema=0.5)`."""
+    dataset.side = CROP
 
     def make(role: Role, **changes: Any) -> BranchTraining:
         old = tiny.training
@@ -41,7 +44,8 @@ def make(dataset: Any, tiny: TrainConfig) -> Make:
             augment=old.augment,
             tune_share=0.5,
         )
-        config = replace(tiny, training=training)
+        inputs = replace(tiny.input, tile_size=dataset.side)
+        config = replace(tiny, input=inputs, training=training)
         torch.manual_seed(config.seed)
         model = build(config)
         sets = split_patches(dataset, config)

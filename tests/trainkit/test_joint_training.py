@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from trainkit.architectures import DifdConfig
 from trainkit.checkpoint import load_checkpoint
 from trainkit.config import InputConfig, TrainConfig
 from trainkit.heads import heads_of, role_of
+from trainkit.joint_config import DifdConfig
 from trainkit.models import build
 from trainkit.plan import TrainOptions
 from trainkit.recipe import AugmentConfig, OptimConfig, TrainingConfig

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from runtime.errors import CheckpointError, ConfigError
-from trainkit.architectures import SatelliteBranchConfig, UNetFormerConfig
+from trainkit.aerial_config import UNetFormerConfig
 from trainkit.config import InputConfig, load
+from trainkit.joint_config import SatelliteBranchConfig
 from trainkit.models import SatelliteBranch
 from trainkit.models.encoder import Encoder, widen_stem
 from trainkit.models.unetformer import (

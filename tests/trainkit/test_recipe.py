@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from runtime.errors import ConfigError
-from trainkit.architectures import DifdConfig
 from trainkit.config import InputConfig, TrainConfig, load
+from trainkit.joint_config import DifdConfig
 from trainkit.recipe import AugmentConfig, OptimConfig, StageConfig, TrainingConfig
 
 HEAD = 'name = "x"\nnum_classes = 5\n[[aerial]]\nencoder = "resnet18"\n'

@@ -24,6 +24,8 @@ from trainkit.train import Watch, train
 
 OPTIONS = TrainOptions(segx_version="0.1.0")
 ONE = FitOptions()
+CROP = 256
+"""Tiles are no larger than what a step takes of them."""
 STILL = 1e-30
 """A learning rate that moves no weight."""
 
@@ -33,12 +35,14 @@ Make = Callable[..., list[BranchTraining]]
 @pytest.fixture
 def make(dataset: Any, tiny: TrainConfig) -> Make:
     """Function that makes the stages of an aerial branch: `make(StageConfig(), lr=1e-3)`."""
+    dataset.side = CROP
 
     def make(*stages: StageConfig, role: str = "aerial", **changes: Any) -> list[BranchTraining]:
         keys = {"batch": 1, "steps": 2, "checks": 1, "stages": stages, **changes}
         optim = replace(tiny.training.aerial, **keys)
         training = TrainingConfig(aerial=optim, satellite=optim, tune_share=0.5)
-        config = replace(tiny, training=training)
+        inputs = replace(tiny.input, tile_size=dataset.side)
+        config = replace(tiny, input=inputs, training=training)
         torch.manual_seed(config.seed)
         model = build(config)
         sets = split_patches(dataset, config)

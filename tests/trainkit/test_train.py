@@ -159,6 +159,7 @@ def test_fusion_weights_add_up(run: Path) -> None:
     np.testing.assert_allclose(weights.sum(axis=0), 1.0, atol=1e-6)
 
 
+@pytest.mark.matrix
 def test_the_same_seed_gives_the_same_model(
     run: Path, config: TrainConfig, flair2: Path, tmp_path: Path
 ) -> None:

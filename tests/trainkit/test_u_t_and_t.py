@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from runtime.errors import ConfigError
-from trainkit.architectures import Footprint, SatelliteBranchConfig, UTAndTConfig
 from trainkit.config import InputConfig, TrainConfig
 from trainkit.heads import JointHeads, labels_at
+from trainkit.joint_config import Footprint, SatelliteBranchConfig, UTAndTConfig
 from trainkit.models.u_t_and_t import METADATA, UTAndT
 from trainkit.models.u_t_and_t_fusion import (
     METADATA_VALUES,

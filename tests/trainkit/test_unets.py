@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainkit.architectures import (
+from trainkit.aerial_config import (
     AerialConfig,
     CseUNetConfig,
     CseUNetVariant,

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainkit.architectures import FlairHubConfig, SatelliteBranchConfig
 from trainkit.config import InputConfig
+from trainkit.joint_config import FlairHubConfig, SatelliteBranchConfig
 from trainkit.models.upernet import enlarging_matrix, pooling_matrix, through_stride_2
 from trainkit.models.utae import UTAE
 

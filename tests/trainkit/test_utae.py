@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainkit.architectures import SatelliteBranchConfig
+from trainkit.joint_config import SatelliteBranchConfig
 from trainkit.models.ltae import PositionalCode, TemporalNorm
 from trainkit.models.utae import UTAE, SatelliteBranch
 

@@ -1,6 +1,5 @@
 """Lists of classes that published weights have, and a user's own."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,11 +7,7 @@ from runtime import schema
 from runtime.classes import LandCoverClass
 from runtime.datasets import flair, landcover_ai, potsdam_published
 from runtime.errors import ConfigError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from runtime.tomlfile import read_toml
 
 _FURTHER = (
     *(("swimming pool", "#3de6eb"), ("snow", "#ffffff"), ("clear cut", "#8ab3a0")),
@@ -100,11 +95,7 @@ def read_classes(name_or_path: str) -> tuple[LandCoverClass, ...]:
             f"there is no list of classes '{name_or_path}'; expected a TOML file with [[classes]], "
             f"or one of {', '.join(LISTS)}; correct it"
         )
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}; correct that line") from error
-    classes = schema.parse(ClassFile, data, where=str(path)).classes
+    classes = schema.parse(ClassFile, read_toml(path), where=str(path)).classes
     names = [item.name for item in classes]
     if not 2 <= len(names) <= 254 or len(set(names)) < len(names):
         raise ConfigError(

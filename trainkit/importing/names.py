@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from ..architectures import UNetConfig, UPerNetConfig
+from ..aerial_config import UNetConfig, UPerNetConfig
 from ..models import LandCoverModel, LateFusionModel
 from ..models.factory import FactoryModel
 from ..models.flair_hub import FlairHubModel

@@ -3,21 +3,18 @@
 from collections.abc import Callable
 from typing import Any
 
-from ..architectures import (
+from ..aerial_config import (
     AerialConfig,
     CseUNetConfig,
     DeepLabV3PlusConfig,
-    DifdConfig,
-    FlairHubConfig,
-    JointConfig,
     MultiResUNetConfig,
     UNetConfig,
     UNetFormerConfig,
     UPerNetConfig,
-    UTAndTConfig,
 )
 from ..config import InputConfig, TrainConfig
 from ..factory_config import FactoryConfig
+from ..joint_config import DifdConfig, FlairHubConfig, JointConfig, UTAndTConfig
 from .aerial import AerialBranch
 from .cse_unet import CseUNet
 from .deeplab import DeepLabV3Plus

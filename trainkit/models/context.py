@@ -15,7 +15,7 @@ Prediction, arXiv 1809.04184; Chen et al. 2018, DeepLabV3+, arXiv 1802.02611.
 import torch
 from torch import Tensor, nn
 
-from ..architectures import Context
+from ..aerial_config import Context
 from .convolutions import conv_norm_relu
 
 # Shape letters: N batch, D channels, h w pixels at stride 16.

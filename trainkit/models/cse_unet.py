@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..architectures import CseUNetConfig, CseUNetVariant
+from ..aerial_config import CseUNetConfig, CseUNetVariant
 from ..config import InputConfig
 from .aerial import AerialBranch
 from .convolutions import conv_norm_relu, double_conv

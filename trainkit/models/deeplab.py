@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..architectures import LEARNED, DeepLabConfig, DeepLabV3PlusConfig
+from ..aerial_config import LEARNED, DeepLabConfig, DeepLabV3PlusConfig
 from ..config import InputConfig
 from .aerial import AerialBranch, AerialInput
 from .context import context_module, split_conv

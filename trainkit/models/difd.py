@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..architectures import DifdConfig
 from ..config import TrainConfig
+from ..joint_config import DifdConfig
 from ..satellite_channels import HIGH_PERCENT, LOW_PERCENT
 from .deeplab import HIGH_STRIDE, LOW_STRIDE, DeepLabAerial, DeepLabDecoder
 from .joint import Features, JointModel

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from runtime.errors import CheckpointError, ConfigError
 
-from ..architectures import IMAGENET_HUB, EncoderConfig
+from ..aerial_config import IMAGENET_HUB, EncoderConfig
 
 STRIDES = (4, 8, 16, 32)
 COARSEST = 32

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..architectures import FlairHubConfig
 from ..config import InputConfig, TrainConfig
+from ..joint_config import FlairHubConfig
 from .aerial import AerialInput
 from .encoder import COARSEST, STRIDES, Encoder
 from .joint import Features, JointModel

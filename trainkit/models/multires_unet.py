@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..architectures import MultiResUNetConfig
+from ..aerial_config import MultiResUNetConfig
 from ..config import InputConfig
 from .aerial import AerialBranch
 from .convolutions import conv_norm_relu

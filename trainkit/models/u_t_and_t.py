@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from runtime.errors import ConfigError
 
-from ..architectures import Footprint, UTAndTConfig
 from ..config import InputConfig, TrainConfig
+from ..joint_config import Footprint, UTAndTConfig
 from .aerial import AerialInput
 from .encoder import Encoder
 from .joint import Features, JointModel

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..architectures import Footprint
 from ..config import InputConfig
+from ..joint_config import Footprint
 from .fusion import footprint_matrix
 
 # Shape letters: N batch, D channels, h w Sentinel-2 cells, H W pixels of a map.

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..architectures import UNetConfig
+from ..aerial_config import UNetConfig
 from ..config import InputConfig
 from .aerial import AerialBranch
 from .convolutions import double_conv

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..architectures import UNetFormerConfig
+from ..aerial_config import UNetFormerConfig
 from ..config import InputConfig
 from ..recipe import TILE_STEP
 from .aerial import AerialBranch

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..architectures import UPerNetConfig
+from ..aerial_config import UPerNetConfig
 from ..config import InputConfig
 from .aerial import AerialBranch
 from .convolutions import conv_norm_relu

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..architectures import Upsampler
+from ..aerial_config import Upsampler
 
 FACTOR = 4
 """What every upsampler enlarges by."""

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..architectures import SatelliteBranchConfig
+from ..joint_config import SatelliteBranchConfig
 from .ltae import TemporalAttention
 
 # Shape letters: N batch, T dates, B bands, D channels, h w cells, G heads, K classes.

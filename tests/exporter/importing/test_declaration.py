@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.importing import load_declaration
-from exporter.importing.declaration import LARGEST_TOML, AerialInput
+from exporter.importing.declaration import AerialInput
 from runtime.errors import ConfigError
+from runtime.manifest import ValueScaling
+from runtime.tomlfile import MOST_BYTES
 
 TEXT = """
 [aerial]
@@ -45,6 +47,18 @@ def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
     assert (spec.halo, spec.stride) == (64, 32)
     assert spec.normalization.mean == pytest.approx((127.5, 102.0, 76.5))
     assert spec.normalization.std == pytest.approx((51.0, 51.0, 25.5))
+
+
+def test_values_of_16_bits_are_scaled_as_declared(tmp_path: Path) -> None:
+    rule = "[aerial.value_scaling]\nminimum = [0, 0, 0]\nmaximum = [{}]\n\n[output]"
+    text = TEXT.replace("[output]", rule.format("4095, 4095, 2047"))
+    spec = load_declaration(write(tmp_path, text), tmp_path / "unet.onnx").aerial_spec(
+        is_exact=False
+    )
+    assert spec.value_scaling == ValueScaling(minimum=(0, 0, 0), maximum=(4095, 4095, 2047))
+    text = TEXT.replace("[output]", rule.format("4095, 4095, 0"))
+    with pytest.raises(ConfigError, match="expected a smaller and a larger number for each band"):
+        load_declaration(write(tmp_path, text), tmp_path / "unet.onnx")
 
 
 @given(tile=st.integers(8, 2048), stride=st.sampled_from([1, 2, 4, 8, 16, 32]))
@@ -96,8 +110,8 @@ def test_a_file_that_is_missing_or_no_text(tmp_path: Path) -> None:
         load_declaration(tmp_path / "model.toml", tmp_path / "unet.onnx")
     path = write(tmp_path, "")
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match="cannot be read as TOML"):
+    with pytest.raises(ConfigError, match="is not TOML"):
         load_declaration(path, tmp_path / "unet.onnx")
-    path.write_bytes(b"#" * (LARGEST_TOML + 1))
-    with pytest.raises(ConfigError, match="expected a declaration in TOML of at most"):
+    path.write_bytes(b"#" * (MOST_BYTES + 1))
+    with pytest.raises(ConfigError, match="at most are read"):
         load_declaration(path, tmp_path / "unet.onnx")

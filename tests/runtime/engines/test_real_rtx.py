@@ -87,9 +87,9 @@ def test_every_part_of_the_packaged_bundle_builds(name: str, toy: Bundle, tmp_pa
 def test_a_part_builds_for_gpus_that_are_not_there(
     capability: str, toy: Bundle, tmp_path: Path
 ) -> None:
-    part = part_of(toy, "aerial")
+    part = part_of(toy, "fusion")
     built, out, _ = build(toy.file(part), part, tmp_path, capability, most=8)
-    assert built.size_bytes == out.stat().st_size > 1_000_000
+    assert built.size_bytes == out.stat().st_size > 100_000
     assert built.notes == ()
 
 

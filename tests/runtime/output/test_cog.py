@@ -18,6 +18,8 @@ from runtime.output.kinds import (
     MapTags,
     class_map,
     confidence_map,
+    disagreement_map,
+    margin_map,
     probability_map,
     quality_map,
 )
@@ -132,6 +134,28 @@ def test_maps_are_cloud_optimized(
         assert (structure["LAYOUT"], structure["COMPRESSION"]) == ("COG", "DEFLATE")
         assert dataset.block_shapes == [(512, 512)]
         assert dataset.overviews(1) == overviews
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (513, 40), (1100, 600)], ids=str)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        class_map(CLASSES),
+        confidence_map(),
+        margin_map(),
+        probability_map(CLASSES[:3]),
+        quality_map(),
+        disagreement_map(),
+    ],
+    ids=lambda kind: kind.suffix,
+)
+def test_every_map_is_a_valid_cog(
+    kind: MapKind, shape: tuple[int, int], tmp_path: Path, tags: MapTags, grid_of: GRIDS
+) -> None:
+    validate = pytest.importorskip("rio_cogeo").cog_validate
+    values = noise(len(kind.bands), *shape) % 3
+    path = write(tmp_path, grid_of(*shape), kind, tags, values)
+    assert validate(path, strict=True) == (True, [], [])
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from attribute_tables import read_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from runtime.grid import Grid
 from runtime.output import disk, journal, sheet, spool
 from runtime.output.kinds import MapTags, class_map, confidence_map
 from runtime.output.overviews import halve
+from runtime.output.side_files import side_names
 from runtime.output.workplace import Workplace
 
 GRIDS = Callable[..., Grid]
@@ -57,8 +59,12 @@ def run(out: Path, grid_of: GRIDS, tags: MapTags) -> int:
 
 
 def check(out: Path, levels_of: LEVELS) -> None:
-    assert len(list(out.iterdir())) == 4
+    beside = [name for stem in MAPS for name in side_names(f"{stem}_landcover")]
+    rasters = [f"{stem}_{suffix}.tif" for stem in MAPS for suffix in ("landcover", "confidence")]
+    assert {path.name for path in out.iterdir()} == {*beside, *rasters}
     for stem, values in MAPS.items():
+        counted = [row.pixels for row in read_table(out / f"{stem}_landcover.tif")]
+        assert counted == np.bincount(values.ravel(), minlength=256)[: len(CLASSES)].tolist()
         for suffix, expected in (("landcover", values), ("confidence", 255 - values)):
             rule = "mode" if suffix == "landcover" else "average"
             levels = levels_of(out / f"{stem}_{suffix}.tif")

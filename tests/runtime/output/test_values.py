@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.output.values import tile_maps
+from runtime.output.values import maps_of, tile_maps
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -23,6 +23,18 @@ def test_classes_and_confidence_follow_from_probabilities(seed: int) -> None:
     assert maps["probabilities"].max() <= 254
     total = maps["probabilities"].astype(int).sum(axis=0)
     assert np.abs(total - 254).max() <= 13 / 2
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 20))
+def test_the_margin_is_what_the_largest_has_over_the_second(seed: int, classes: int) -> None:
+    rng = np.random.default_rng(seed)
+    # Few distinct values, so that there are ties.
+    counts = rng.integers(0, 4, (classes, 5, 6)) + np.eye(classes, 1)[:, :, None]
+    shares = (counts / counts.sum(axis=0)).astype(np.float32)
+    ordered = np.sort(np.concatenate([np.zeros((1, 5, 6), np.float32), shares]), axis=0)
+    maps = maps_of(shares, ("margin",))
+    assert list(maps) == ["classes", "confidence", "margin"]
+    np.testing.assert_array_equal(maps["margin"][0], np.rint((ordered[-1] - ordered[-2]) * 254))
 
 
 def test_certainty_is_254_and_never_nodata() -> None:

@@ -267,7 +267,7 @@ def test_maps_follow_from_probabilities(seed: int, channels: int) -> None:
     np.testing.assert_array_equal(maps["classes"][0], probabilities.argmax(axis=0))
     np.testing.assert_array_equal(maps["probabilities"], np.rint(probabilities * 254))
     np.testing.assert_array_equal(maps["confidence"][0], maps["probabilities"].max(axis=0))
-    fewer = maps_of(probabilities, every=False)
+    fewer = maps_of(probabilities, ())
     assert list(fewer) == ["classes", "confidence"]
     for name, values in fewer.items():
         np.testing.assert_array_equal(values, maps[name])

@@ -44,7 +44,10 @@ def test_a_run_goes_on_where_it_was_stopped(
     assert len(model.runs) <= tiles - done + BLOCK_TILES * min(strip, across) + 10
     assert sorted(p.name for p in (tmp_path / "maps").iterdir()) == [
         "a_confidence.tif",
+        "a_landcover.qml",
         "a_landcover.tif",
+        "a_landcover.tif.aux.xml",
+        "a_landcover.tif.vat.dbf",
         "report.json",
     ]
 

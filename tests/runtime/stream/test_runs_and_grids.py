@@ -41,7 +41,13 @@ def test_a_second_run_into_the_same_folder_is_refused_and_harms_nothing(tmp_path
     assert len(refusals) == 6
     assert all("\n" not in text and str(out) in text for text in refusals)
     assert not report.resumed
-    assert sorted(found.name for found in out.iterdir()) == ["a_landcover.tif", "report.json"]
+    assert sorted(found.name for found in out.iterdir()) == [
+        "a_landcover.qml",
+        "a_landcover.tif",
+        "a_landcover.tif.aux.xml",
+        "a_landcover.tif.vat.dbf",
+        "report.json",
+    ]
     np.testing.assert_array_equal(read(out / "a_landcover.tif")[0], whole_map(pixels))
 
 

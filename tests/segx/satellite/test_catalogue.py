@@ -164,7 +164,9 @@ def catalogue(served: Catalogue) -> Catalogue:
 
 def item(url: str, day: str, cloud: float) -> dict[str, Any]:
     assets: dict[str, Any] = {key: {"href": f"{url}/{key}.tif"} for key in (*KEYS, "scl")}
-    assets["blue-jp2"] = {"href": "s3://closed/B02.jp2"}
+    # The files as they were published, with the offset still in them, lie beside those without.
+    assets |= {f"{key}-jp2": {"href": f"{url}/not/asked/{key}.jp2"} for key in (*KEYS, "scl")}
+    assets |= {key: {"href": f"{url}/not/asked/{key}"} for key in ("coastal", "nir09", "visual")}
     assets["cloud"] = {"href": "s3://closed/CLD_20m.jp2"}
     return {
         "type": "Feature",
@@ -175,7 +177,10 @@ def item(url: str, day: str, cloud: float) -> dict[str, Any]:
         "properties": {
             "datetime": f"{day[:4]}-{day[4:6]}-{day[6:]}T10:00:31Z",
             "eo:cloud_cover": cloud,
+            "grid:code": "MGRS-33UWS",
             "s2:processing_baseline": "05.09",
+            "s2:product_uri": f"S2A_MSIL2A_{day}T100031_N0509_R122_T33UWS_{day}T140000.SAFE",
+            "earthsearch:boa_offset_applied": True,
         },
         "links": [],
         "assets": assets,
@@ -197,7 +202,7 @@ def test_only_the_windows_around_the_image_are_read(catalogue: Catalogue, tmp_pa
     whole = sum(path.stat().st_size for path in catalogue.folder.iterdir())
     assert 0 < catalogue.sent < whole / 4
     made = open_series(tmp_path / "s2")
-    assert made.offsets == (1000,)
+    assert [(one.dn, one.origin) for one in made.radiometry] == [(0, "metadata")]
     with rasterio.open(tmp_path / "s2" / "S2_20230301.tif") as new:
         window = new.window(*new.bounds)
         image = new.read(7)

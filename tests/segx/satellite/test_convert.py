@@ -150,6 +150,20 @@ def test_an_item_of_another_processing_says_nothing_of_the_offset(
     assert made.radiometry[0].origin == "estimated"
 
 
+def test_an_item_that_may_still_hold_the_offset_is_judged_by_its_pixels(
+    bands: NDArray[np.uint16], tmp_path: Path
+) -> None:
+    """Earth Search says `false` of items that it took the offset off, too."""
+    said = {"s2:processing_baseline": "05.09", "earthsearch:boa_offset_applied": False}
+    for name, more in (("off", 0), ("on", 1000)):
+        item_of("20230301", bands + np.uint16(more), tmp_path / name, **said)
+        _, made = converted(tmp_path / name, tmp_path / f"s2-{name}")
+        assert [(item.dn, item.origin) for item in made.radiometry] == [(more, "estimated")]
+    item_of("20230301", bands, tmp_path / "old", **{**said, "s2:processing_baseline": "03.01"})
+    _, made = converted(tmp_path / "old", tmp_path / "s2-old")
+    assert [(item.dn, item.origin) for item in made.radiometry] == [(0, "metadata")]
+
+
 def test_around_an_aerial_image_only_its_ground_is_taken(
     bands: NDArray[np.uint16], tmp_path: Path
 ) -> None:

@@ -1,0 +1,5 @@
+"""Maps as vectors: polygons of a class, in a GeoPackage."""
+
+from .vectorize import VectorOptions, vectorize
+
+__all__ = ["VectorOptions", "vectorize"]
