@@ -25,7 +25,7 @@ STEPS ?= 120
 
 PINNED := import os, sys; pins = "constraints/py%d%d.txt" % sys.version_info[:2]; \
 	print(pins if sys.platform == "linux" and os.path.exists(pins) else "/dev/null")
-PINS = $(shell $(BIN)/python -c '$(PINNED)')
+PINS = $(shell $(PYTHON) -c '$(PINNED)')
 PIP = $(BIN)/python -m pip install --no-input --disable-pip-version-check -q --no-compile -c $(PINS)
 
 # Python keeps what it compiled, as every process would else compile PyTorch again.
