@@ -10,7 +10,6 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from runtime.bundle import Bundle
 from runtime.manifest import PartSpec
@@ -29,7 +28,7 @@ from .parity import (
     misses,
 )
 from .precision_stages import ledger_of
-from .runners import SessionRunner, files_in
+from .runners import SessionRunner, files_in, run_as_written
 from .stages import BACKENDS
 
 EXACT = Tolerance(max_abs=0.0, mean_abs=0.0, cosine=1.0, argmax=1.0)
@@ -98,14 +97,7 @@ class _AsWritten:
 
     def __call__(self, name: str, feed: Arrays) -> Arrays:
         """Run a part on one sample; its session is not kept."""
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        session = onnxruntime.InferenceSession(
-            str(self._files[name]), options, providers=["CPUExecutionProvider"]
-        )
-        names = [output.name for output in session.get_outputs()]
-        return dict(zip(names, session.run(names, dict(feed)), strict=True))
+        return run_as_written(self._files[name], feed)
 
 
 def _chain(runner: Runner, source: Bundle, spec: PartSpec, feed: Arrays) -> Arrays:

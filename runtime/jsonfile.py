@@ -1,4 +1,4 @@
-"""Read JSON from elsewhere; write JSON and text files that appear only when complete."""
+"""Read JSON from elsewhere; write JSON and other files that appear only when complete."""
 
 import dataclasses
 import json
@@ -54,11 +54,20 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         DataError: If the disk does not take it.
     """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file.
+
+    Raises:
+        DataError: If the disk does not take it.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            part.write_text(text, encoding="utf-8")
+            part.write_bytes(content)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)

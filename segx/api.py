@@ -27,9 +27,9 @@ from runtime.satellite import BANDS, REFLECTANCE_SCALE, SatelliteStack
 from runtime.stream.options import InferOptions
 from runtime.stream.shards import Shard
 from runtime.stream.survey import make_survey
-from runtime.tally import Tally
 
 from . import __version__
+from .models import tally_of
 from .scenes import scenes_of
 
 Units = Literal["dn", "reflectance"]
@@ -131,7 +131,7 @@ class OpenBundle:
         clock = Clock()
         survey = make_survey(scenes, card, options)
         opened = self._open(options)
-        tally = Tally(opened.choice, clock, self_test=opened.self_test, timed=opened.model)
+        tally = tally_of(opened, clock)
         with EnergyMeter(opened.choice.device) as tally.meter:
             if shard is None:
                 return map_survey(survey, opened.model, out, tally=tally, on_tile=on_tile)

@@ -21,7 +21,7 @@ CONVERSION = ("calibration", "plan", "repair", "gate", "force", "quantize", "see
 
 FOR_ENGINES = ("engine", "engines", "compute_capability", "workspace", "optimization_level")
 
-AS_IT_IS = {"source", "precision", "merge_parts", "html", "json", *FOR_ENGINES}
+AS_IT_IS = {"source", "precision", "merge_parts", "deepness", "html", "json", *FOR_ENGINES}
 """What is left to say of a bundle that is taken as it is."""
 
 
@@ -105,11 +105,11 @@ def refuse_ignored(context: typer.Context, job: Job) -> None:
             )
         if context.params["engine"] == "none" and name in FOR_ENGINES[1:]:
             raise typer.BadParameter(f"{option} says nothing to --engine none")
-    nothing = context.params["engine"] == "none" and context.params["html"] is None
-    if job == "take" and nothing:
+    written = any(context.params[name] is not None for name in ("deepness", "html"))
+    if job == "take" and context.params["engine"] == "none" and not written:
         raise typer.BadParameter(
             "the bundle is taken as it is, and --engine none builds nothing of it; ask for "
-            "engines, --html, --merge-parts, or another --precision"
+            "engines, --html, --deepness, --merge-parts, or another --precision"
         )
 
 

@@ -92,10 +92,9 @@ class Workplace:
                 stack.callback(self._sweep)
                 wait_s = _WAIT_S if self._shard is None else SHARD_WAIT_S
                 stack.enter_context(_held(self._folder, wait_s))
-                beside = stack.enter_context(contextlib.ExitStack())
                 stack.callback(self._leave)
                 if self._shard is None:
-                    self._take_over(beside)
+                    self._take_over()
                 else:
                     self._look_around(*self._shard)
                 self._journal = self._open_journal()
@@ -199,15 +198,19 @@ class Workplace:
         self._is_kept = not self._is_done
         self._stack.close()
 
-    def _take_over(self, stack: contextlib.ExitStack) -> None:
-        """Lock out shards, and find what they left."""
+    def _take_over(self) -> None:
+        """Make sure that no shard is at work, and find what they left.
+
+        One that begins later finds the lock of the whole held: theirs need not be, which would be
+        an open file for each.
+        """
         for folder in sorted(self.out.glob(f"{FOLDER}-*-of-*")):
-            stack.enter_context(_held(folder, _WAIT_S))
+            with _held(folder, _WAIT_S):
+                recorded = read_journal(folder / _JOURNAL)
+                if self._restart:
+                    _clear(folder)
             self._taken.append(folder)
-            recorded = read_journal(folder / _JOURNAL)
-            if self._restart:
-                _clear(folder)
-            elif recorded is not None and self._is_ours(recorded):
+            if not self._restart and recorded is not None and self._is_ours(recorded):
                 self._remains.append(Remains(folder=folder, recorded=recorded))
 
     def _look_around(self, index: int, count: int) -> None:

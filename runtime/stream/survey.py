@@ -29,9 +29,9 @@ from .lattice import Lattice, choose_lattice
 from .options import InferOptions
 
 SAMPLE_TAG = "SEGX_SAMPLE"
+"""Tag of generated imagery, its value the segx that made it; a toy bundle takes no other."""
 SUBSTITUTED_TAG = "SUBSTITUTED"
 """Tag of an aerial file that a conversion made: what of it and its series is made up."""
-"""Tag of generated imagery, its value the segx that made it; a toy bundle takes no other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -106,6 +106,10 @@ def export(
         "--merge-parts",
         help="Merge the parts of a BUNDLE, taken as it is, into one graph: one engine, not three.",
     ),
+    deepness: Path | None = typer.Option(
+        None,
+        help="Also write a model of one input as one ONNX file for Deepness, a plug-in of QGIS.",
+    ),
     engine: EngineOption = typer.Option(
         "auto",
         help="TensorRT engines to build of the finished bundle; auto: for this machine's GPU, if "
@@ -153,6 +157,8 @@ def export(
         optimization_level=optimization_level,
     )
     opened = steps.open_source(source, factory)
+    if deepness is not None:
+        _check_deepness(opened)
     job, settled = jobs.choose_job(opened, precision, merge_parts=merge_parts)
     jobs.refuse_ignored(context, job)
     chosen("precision", settled, "the bundle is taken as it is" if job == "take" else "")
@@ -184,6 +190,8 @@ def export(
     for_engines.show_engines(built)
     if json is not None:
         write_json(json, summary(made) | {"engines": for_engines.summary(planned, built)})
+    if deepness is not None:
+        _write_deepness(deepness, made.bundle)
     if html is not None:
         _write_page(html, made.bundle)
     chosen("verified", "yes" if made.verdict.verified else "no", made.verdict.text)
@@ -207,6 +215,24 @@ def _make(
     if isinstance(source, Bundle):
         return _merge(source, target), target
     return _export(source, request, target), target
+
+
+def _check_deepness(source: "Checkpoint | Bundle") -> None:
+    """Refuse a model that Deepness cannot run, before any work."""
+    require("export", "segx export --deepness")
+    from exporter.deepness import check_deepness
+
+    check_deepness(source.card)
+
+
+def _write_deepness(path: Path, bundle: "Bundle") -> None:
+    from exporter.deepness import write_deepness
+
+    from .. import __version__
+    from ..console import done
+
+    write_deepness(bundle, path, segx_version=__version__)
+    done(path)
 
 
 def _write_page(page: Path, bundle: "Bundle") -> None:

@@ -1,7 +1,7 @@
 """One self-contained HTML page: what a bundle is worth, how fast it runs, what it maps.
 
     tradeoff, latency, stages, classes, calibration, parity, pictures, about   a section each
-    bundle_files, evaluated, imagery, timed, trial                             what they show
+    bundle_files, evaluated, imagery, measurements, timed, trial               what they show
     charts, svg, png                                                           how it is drawn
     markup       the only place where text becomes HTML, and is escaped
     document     sections become a page

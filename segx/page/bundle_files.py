@@ -74,9 +74,8 @@ class ParityAgreement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParityTolerance:
-    """What is still called the same, as shares of the scale."""
+    """What is still called the same, as a share of the scale."""
 
-    max_abs: float
     mean_abs: float
 
 

@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
-"""Of grey, red-green-blue, and the same with opacity."""
+_COLOUR_TYPES = {1: 0, 3: 2}
+"""Of grey, and of red, green, blue."""
 
 
 def data_uri(pixels: NDArray[np.uint8]) -> str:
-    """Encode a picture of shape (H, W, 1), (H, W, 3) or (H, W, 4) as a data URI."""
+    """Encode a picture of shape (H, W, 1) or (H, W, 3) as a data URI."""
     return "data:image/png;base64," + base64.b64encode(encode(pixels)).decode("ascii")
 
 
 def encode(pixels: NDArray[np.uint8]) -> bytes:
-    """Encode a picture of shape (H, W, 1), (H, W, 3) or (H, W, 4) as a PNG file."""
+    """Encode a picture of shape (H, W, 1) or (H, W, 3) as a PNG file."""
     height, width, channels = pixels.shape
     # Differences to the pixel on the left (filter 1) pack photographs better.
     rows = np.zeros((height, 1 + width * channels), dtype=np.uint8)

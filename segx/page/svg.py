@@ -22,6 +22,10 @@ MARKS = 5
 """Shapes of marks, each with its colour; further series begin anew."""
 
 
+TICKS = 6
+"""Of a linear axis, about."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
     """A horizontal or vertical axis: from values to lengths."""
@@ -40,11 +44,11 @@ class Axis:
         return self.begin + min(max(share, 0.0), 1.0) * (self.end - self.begin)
 
 
-def linear_axis(low: float, high: float, *, begin: float, end: float, count: int = 6) -> Axis:
+def linear_axis(low: float, high: float, *, begin: float, end: float) -> Axis:
     """Make an axis that holds two values, with round ticks."""
     if not high > low:
         high = low + (abs(low) or 1.0)
-    step = _round_step((high - low) / count)
+    step = _round_step((high - low) / TICKS)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
     ticks = tuple((i * step, f"{i * step:.{digits}f}") for i in range(first, last + 1))

@@ -28,7 +28,6 @@ MOST_ENTRIES = 100_000
 IMAGES = (".jp2", ".tif", ".tiff")
 
 _BASELINE = re.compile(r"<PROCESSING_BASELINE>\s*(\d\d\.\d\d)\s*<")
-_URI = re.compile(r"<PRODUCT_URI>\s*([\w.]{1,200})\s*<")
 _OFFSET = re.compile(r"<BOA_ADD_OFFSET[^<>]*>\s*(-?\d+)\s*<")
 _SCALE = re.compile(r"<BOA_QUANTIFICATION_VALUE[^<>]*>\s*(\d+)\s*<")
 

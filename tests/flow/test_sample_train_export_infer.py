@@ -1,6 +1,7 @@
 """The whole story on the CPU: imagery, training, bundle, map; each stage by its command."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,13 +22,20 @@ from segx.sample import write_scene
 from trainkit.checkpoint import load_checkpoint
 from trainkit.torch_model import TorchModel
 
+NO_SOCKETS = Path(__file__).parents[1] / "fakes" / "no_sockets"
 CONFIG = Path(__file__).parents[2] / "tools" / "toy.toml"
 
 
+def alone(folder: Path, *words: object) -> "subprocess.CompletedProcess[str]":
+    """Run Python in a process of its own, which may open no socket, nor may its children."""
+    command = [sys.executable, *map(str, words)]
+    env = {**os.environ, "PYTHONPATH": str(NO_SOCKETS)}
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+
+
 def segx(folder: Path, *arguments: object) -> str:
-    """Run the command in a process of its own, as a user does."""
-    words = [sys.executable, "-m", "segx", *map(str, arguments)]
-    run = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+    """Run the command as a user does."""
+    run = alone(folder, "-m", "segx", *arguments)
     assert run.returncode == 0, run.stderr
     return run.stdout
 
@@ -51,10 +59,13 @@ def work(tmp_path_factory: pytest.TempPathFactory, small_flair2: Path) -> Path:
     (folder / "flair2").symlink_to(small_flair2)
     write_scene(folder / "scene", seed=2, shape=(900, 1100))
     segx(folder, "train", "flair2", "--config", CONFIG, "--steps", 2, "--out", "runs/first")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        here("export")
+    segx(folder, "export")
     return folder
+
+
+def test_no_socket_can_be_opened_where_the_story_runs(tmp_path: Path) -> None:
+    code = "import socket; socket.create_connection(('127.0.0.1', 9))"
+    assert "no socket is to be opened here" in alone(tmp_path, "-c", code).stderr
 
 
 def test_the_defaults_lead_from_a_run_to_a_verified_bundle(work: Path) -> None:
@@ -68,6 +79,7 @@ def test_the_map_is_on_the_aerial_grid_and_the_same_from_every_backend_and_from_
     work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     segx(work, "infer", "scene", "--backend", "openvino", "--out", "openvino")
+    segx(work, "bench", "--repeats", 1, "--json", "bench.json")
     monkeypatch.chdir(work)
     here("infer", "scene", "--backend", "onnxruntime", "--out", "onnxruntime")
     checkpoint = load_checkpoint(work / "runs" / "first")

@@ -212,7 +212,7 @@ KEYS = {
     "resumed": None,
     "tiles_skipped": None,
     "memory": {"limit_mib", "planned_mib"},
-    "fit": {"resampled", "bands", "elevation", "scaling", "crs", "satellite_bands"},
+    "fit": {"resampled", "bands", "elevation", "scaling", "crs", "satellite_bands", "substituted"},
     "vectorize_s": None,
     "shard": None,
     "shards": None,

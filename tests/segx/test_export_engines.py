@@ -210,6 +210,25 @@ def test_parts_are_merged_into_a_bundle_of_its_own(bundle: Callable[..., Path]) 
     assert [part.name for part in manifest.parts] == ["merged", "merged_probabilities"]
 
 
+def test_a_model_of_one_input_is_also_written_for_deepness(
+    bundle: Callable[..., Path], tmp_path: Path
+) -> None:
+    result = invoke(bundle(satellite=False), "--engine", "none", "--deepness", "one.onnx")
+    assert result.exit_code == 0, result.output
+    assert "wrote one.onnx" in result.stdout.splitlines()
+    assert result.stdout.splitlines()[-1].startswith("next: segx infer INPUT --bundle")
+    assert (tmp_path / "one.onnx").is_file()
+
+
+def test_a_model_of_two_inputs_is_refused_for_deepness_before_any_work(
+    bundle: Callable[..., Path], builder: FakeBuild, tmp_path: Path
+) -> None:
+    result = invoke(bundle(), "--deepness", "two.onnx", *AHEAD)
+    assert "expected a model with one input" in str(result.exception)
+    assert builder.requests == []
+    assert not (tmp_path / "two.onnx").exists()
+
+
 def test_only_a_bundle_of_the_precision_that_was_asked_for_is_merged(
     bundle: Callable[..., Path],
 ) -> None:

@@ -82,7 +82,7 @@ def test_the_halo_that_is_chosen_keeps_tiles_on_the_lattice(tile: int, stride: i
         ("tile_size = 512", "tile_size = 511", "expected a multiple of 32 px"),
         ("tile_size = 512", "tile_size = 512\nhalo = 300", "leaves no interior"),
         ('"#ff0000"', '"red"', "expected #rrggbb"),
-        ("[output]", "[output", "cannot be read as TOML"),
+        ("[output]", "[output", "is not TOML"),
         ("[output]", '[satellite]\ninput = "s"\nbands = ["B99"]\n[output]', "satellite bands"),
         (
             "[output]",

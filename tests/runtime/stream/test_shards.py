@@ -16,6 +16,7 @@ from local_model import LocalModel, card_of, map_files, noise, read, whole_map, 
 from runtime.backends import BackendChoice
 from runtime.errors import BusyError, ConfigError, DataError
 from runtime.output.kinds import BLOCK
+from runtime.output.workplace import Workplace
 from runtime.pipeline import ShardResult, map_shard
 from runtime.scene import Scene
 from runtime.stream.options import InferOptions
@@ -218,6 +219,26 @@ def test_a_shard_and_a_run_of_the_whole_do_not_write_at_once(
 
     map_files(paths, out, on_tile=another)
     assert seen == ["shard"]
+
+
+def test_what_more_shards_left_than_files_may_be_open_is_taken_over(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    count, limits = 60, resource.getrlimit(resource.RLIMIT_NOFILE)
+    for index in range(1, count + 1):
+        with Workplace(tmp_path, {"run": 1}, shard=(index, count)) as work:
+            work.note({"index": index})
+            work.finish()
+    here = len(list(Path("/dev/fd").iterdir()))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (here + count // 2, limits[1]))
+    try:
+        with Workplace(tmp_path, {"run": 1}) as work:
+            assert [note["index"] for note in work.notes] == sorted(
+                range(1, count + 1), key=lambda index: f"{index}-of"
+            )
+            work.finish()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_more_shards_than_there_is_to_do(tmp_path: Path) -> None:
