@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .errors import BackendError, BundleError, brief
 from .manifest import PartSpec, Precision, TensorSpec
+from .openvino_rewrite import project_by_convolution
 from .session import ExecutedPrecision, check_feed, check_names
 
 OF_ACTIVATIONS = "MatMul"
@@ -58,6 +59,8 @@ class OpenVinoSession:
             check_names(path, part, _names(model.inputs), _names(model.outputs))
             model.reshape({spec.name: list(spec.with_batch(batch)) for spec in part.inputs})
             saturates = part.precision == "int8" and not sums_int8_exactly()
+            if saturates:
+                project_by_convolution(model)
             if not saturates or _has_small_weights(model):
                 self._compile(core, model, part.precision, config)
                 saturates = saturates and self._multiplies_activations()
