@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, TensorProto, helper, numpy_helper
 
 from runtime.bundle import Bundle
 from runtime.card import ModelCard
@@ -32,8 +32,8 @@ from .merge_graph import merge_graphs
 from .runners import run_as_written
 from .to_onnx import finish
 
-IMAGE = "image"
-"""Name of the input: pixels from 0 to 1."""
+IMAGE = "deepness/image"
+"""Name of the input: pixels from 0 to 1. No part has such a name."""
 
 IR_VERSION = 9
 """Format of the file: the plugin asks for ONNX Runtime 1.17 at most, which reads no newer one."""
@@ -79,7 +79,11 @@ def write_deepness(bundle: Bundle, path: Path, *, segx_version: str) -> None:
         "segx.version": segx_version,
     }
     merged = merge_graphs(parts, {part.name: onnx.load(bundle.file(part)) for part in parts})
-    content = _finish(_take_floats(merged), metadata).SerializeToString()
+    _take_floats(merged.graph)
+    finished = finish(merged, metadata)
+    finished.ir_version = IR_VERSION
+    onnx.checker.check_model(finished, full_check=True)
+    content = finished.SerializeToString()
     _check(bundle, content)
     write_bytes(path, content)
 
@@ -105,11 +109,8 @@ def deepness_metadata(manifest: Manifest) -> dict[str, str]:
     return {key: json.dumps(value) for key, value in entries.items()}
 
 
-def _take_floats(model: ModelProto) -> ModelProto:
-    """Let the graph take pixels from 0 to 1 in place of those from 0 to 255."""
-    changed = ModelProto()
-    changed.CopyFrom(model)
-    graph = changed.graph
+def _take_floats(graph: GraphProto) -> None:
+    """Let a graph take pixels from 0 to 1 in place of those from 0 to 255."""
     (stored,) = graph.input
     nodes = [
         helper.make_node("Mul", [IMAGE, "deepness/255"], ["deepness/scaled"]),
@@ -119,17 +120,9 @@ def _take_floats(model: ModelProto) -> ModelProto:
     ]
     del graph.node[:]
     graph.node.extend(nodes)
-    graph.initializer.append(numpy_helper.from_array(np.float32(255), "deepness/255"))
+    graph.initializer.append(numpy_helper.from_array(np.array(255, np.float32), "deepness/255"))
     stored.name = IMAGE
     stored.type.tensor_type.elem_type = TensorProto.FLOAT
-    return changed
-
-
-def _finish(model: ModelProto, metadata: Mapping[str, str]) -> ModelProto:
-    finished = finish(model, metadata)
-    finished.ir_version = IR_VERSION
-    onnx.checker.check_model(finished, full_check=True)
-    return finished
 
 
 def _check(bundle: Bundle, content: bytes) -> None:

@@ -21,7 +21,7 @@ from .augmented import augmented
 from .card import ModelCard, TileRunner
 from .errors import BusyError
 from .jsonfile import write_json
-from .output.workplace import Workplace, shard_notes
+from .output.workplace import Workplace, shard_is_done
 from .raster import block_cache
 from .report import Report
 from .scene import Scene
@@ -180,10 +180,7 @@ def map_shard(
             seams = SeamCount.total(maps.seams)
             work.note({SHARE: tally.as_note(), "seams": [seams.pixels, seams.differing]})
         work.finish()
-    left = shard.count - sum(
-        any(SHARE in note for note in shard_notes(out, index, shard.count))
-        for index in range(1, shard.count + 1)
-    )
+    left = sum(not shard_is_done(out, index, shard.count) for index in range(1, shard.count + 1))
     if left:
         return ShardResult(report=report, left=left)
     survey = replace(survey, options=replace(survey.options, restart=False))
@@ -254,7 +251,7 @@ def run_jobs(
     maps: MapSet,
     notes: Notes,
     *,
-    on_tile: OnTile,
+    on_tile: OnTile = lambda done, total: None,
 ) -> None:
     """Run strips through the stages.
 

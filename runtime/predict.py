@@ -33,7 +33,7 @@ from .card import ModelCard, TileRunner
 from .errors import BandError, ConfigError, DataError
 from .grid import Grid
 from .output.kinds import BLOCK, NODATA, MapKind, MapTags
-from .pipeline import OnTile, run_jobs
+from .pipeline import run_jobs
 from .radiometry import DateOffset
 from .raster import RasterInfo
 from .report import Fit
@@ -126,7 +126,6 @@ def predict(
     *,
     valid: NDArray[np.bool_] | None,
     options: InferOptions,
-    on_tile: OnTile = lambda done, total: None,
 ) -> Prediction:
     """Map an aerial array.
 
@@ -137,7 +136,6 @@ def predict(
         series: The Sentinel-2 series; None without one.
         valid: Which pixels hold data, shape (H, W); None: all do.
         options: What to write, and how; those of files must be left out.
-        on_tile: Called after every tile.
 
     Raises:
         BandError: If the array has other bands.
@@ -153,7 +151,7 @@ def predict(
     maps = MapSet(survey, store, [MapTags(file={}, band={})], tally, DatesUsed(store, tally))
     jobs = make_jobs(survey.areas, maps.sheets, STRIP_TILES)
     maps.expect(jobs)
-    run_jobs(jobs, survey, model, maps, store, on_tile=on_tile)
+    run_jobs(jobs, survey, model, maps, store)
     made = store.maps
     known = ("classes", "confidence", "quality")
     return Prediction(

@@ -8,7 +8,6 @@ one is left out of the table as soon as a card's machine matches it.
 
 import json
 import re
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,7 @@ from typing import Literal
 
 from runtime.machine_card import CardRun, MachineCard
 from runtime.schema import parse
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from runtime.tomlfile import read_toml
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "machines.md"
@@ -65,8 +60,7 @@ def read_cards(folder: Path = CARDS) -> list[MachineCard]:
 
 def read_targets(file: Path = TARGETS) -> tuple[Target, ...]:
     """Read the machines that segx is made for."""
-    data = tomllib.loads(file.read_text(encoding="utf-8"))
-    return parse(Targets, data, where=str(file)).targets
+    return parse(Targets, read_toml(file), where=str(file)).targets
 
 
 def table(cards: Sequence[MachineCard], targets: Iterable[Target]) -> str:

@@ -6,7 +6,6 @@ were published or measured stand in docs/models.toml, with where they come from.
     python tools/model_table.py
 """
 
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,14 +15,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from runtime.manifest import Precision
 from runtime.schema import parse
+from runtime.tomlfile import read_toml
 from trainkit.checkpoint import build_empty
 from trainkit.config import load, presets
 from trainkit.models import LandCoverModel
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "models.md"
@@ -118,8 +113,7 @@ def multiplications(model: LandCoverModel) -> int:
 
 def read_figures() -> Figures:
     """Read docs/models.toml; a preset that is not there any more is an error."""
-    data = tomllib.loads(FIGURES.read_text(encoding="utf-8"))
-    figures = parse(Figures, data, where=str(FIGURES))
+    figures = parse(Figures, read_toml(FIGURES), where=str(FIGURES))
     unknown = set(figures.presets) - set(presets())
     if unknown:
         raise SystemExit(f"{FIGURES} has {', '.join(sorted(unknown))}; there is no such preset")

@@ -34,9 +34,11 @@ FOLDER = ".segx-run"
 SHARD_WAIT_S = 60.0
 """Seconds that a shard waits for its own folder: a worker that is killed may take some to die."""
 _WAIT_S = 2.0
-"""Seconds that a run of the whole waits for a folder that somebody only looks into."""
+"""Seconds to wait for a folder that somebody may only be looking into."""
 _LOCK = "lock"
 _JOURNAL = "journal"
+_DONE = "done"
+"""File in the folder of a shard that has finished its share."""
 _SHOWN = 5
 """Differences that are named."""
 _SHORT = 40
@@ -190,10 +192,16 @@ class Workplace:
 
         Raises:
             ValueError: If a sheet, or the shard's share of it, is not finished.
+            DataError: If the disk does not take it.
         """
         unfinished = [sheet.stem for sheet in self._sheets if not sheet.is_complete]
         if unfinished:
             raise ValueError(f"{unfinished[0]} and {len(unfinished) - 1} others are not finished")
+        if self._shard is not None:
+            try:
+                (self._folder / _DONE).touch()
+            except OSError as error:
+                raise unwritable(self.out, error) from error
         self._is_done = self._shard is None
         self._is_kept = not self._is_done
         self._stack.close()
@@ -211,14 +219,17 @@ class Workplace:
                     _clear(folder)
             self._taken.append(folder)
             if not self._restart and recorded is not None and self._is_ours(recorded):
+                # All inputs are in it, and every shard has its own.
+                recorded.identity = None
                 self._remains.append(Remains(folder=folder, recorded=recorded))
 
     def _look_around(self, index: int, count: int) -> None:
         """Refuse a shard beside a run of the whole, of another command, or of other shards."""
         whole = self.out / FOLDER
         if (whole / _LOCK).exists():
-            with _held(whole, 0.0):
-                recorded = read_journal(whole / _JOURNAL)
+            with _held(whole, _WAIT_S):
+                pass
+            recorded = read_journal(whole / _JOURNAL)
             if recorded is not None and not self._restart:
                 self._is_ours(recorded)
         beside = [path.name for path in self.out.glob(f"{FOLDER}-*-of-*")]
@@ -283,18 +294,9 @@ def shard_folder(out: Path, index: int, count: int) -> Path:
     return out / f"{FOLDER}-{index}-of-{count}"
 
 
-def shard_notes(out: Path, index: int, count: int) -> list[dict[str, Any]]:
-    """Notes that a shard has left so far.
-
-    Raises:
-        DataError: If its journal cannot be read.
-    """
-    path = shard_folder(out, index, count) / _JOURNAL
-    try:
-        recorded = read_journal(path)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    return [] if recorded is None else recorded.notes
+def shard_is_done(out: Path, index: int, count: int) -> bool:
+    """Whether a shard has finished its share."""
+    return (shard_folder(out, index, count) / _DONE).exists()
 
 
 def forget_runs(out: Path) -> None:

@@ -2,7 +2,9 @@
 
 import json
 import re
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,10 @@ from hypothesis import strategies as st
 from local_model import LocalModel, card_of, map_files, noise, read, whole_map, write
 
 from runtime.backends import BackendChoice
+from runtime.engines.lock import hold
 from runtime.errors import BusyError, ConfigError, DataError
 from runtime.output.kinds import BLOCK
-from runtime.output.workplace import Workplace
+from runtime.output.workplace import FOLDER, Workplace, shard_is_done
 from runtime.pipeline import ShardResult, map_shard
 from runtime.scene import Scene
 from runtime.stream.options import InferOptions
@@ -219,6 +222,18 @@ def test_a_shard_and_a_run_of_the_whole_do_not_write_at_once(
 
     map_files(paths, out, on_tile=another)
     assert seen == ["shard"]
+
+
+def test_a_shard_waits_for_another_that_looks_for_a_run_of_the_whole(tmp_path: Path) -> None:
+    whole = tmp_path / FOLDER
+    whole.mkdir()
+    looking = ExitStack()
+    looking.enter_context(hold(whole / "lock", limit_s=0, on_wait=lambda: None))
+    threading.Timer(0.2, looking.close).start()
+    with Workplace(tmp_path, {"run": 1}, shard=(1, 2)) as work:
+        work.finish()
+    assert shard_is_done(tmp_path, 1, 2)
+    assert not shard_is_done(tmp_path, 2, 2)
 
 
 def test_what_more_shards_left_than_files_may_be_open_is_taken_over(tmp_path: Path) -> None:
