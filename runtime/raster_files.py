@@ -143,11 +143,19 @@ def _item_bytes(dtype: str) -> int:
 def _check_vrt(path: Path, version: tuple[int, int]) -> None:
     """Read what a VRT names, and all VRTs within; `version` makes that anew for a changed file."""
     for source in _named_files(path, (path,)):
-        if not source.is_file():
+        if not _is_file(source):
             raise DataError(
-                f"{path} names {source}, which is not there; expected a local raster; mend the VRT"
+                f"{path} names {str(source)[:200]!r}, which is not there; expected a local raster; "
+                "mend the VRT"
             )
         _driver(source)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _named_files(path: Path, above: tuple[Path, ...]) -> Iterator[Path]:
@@ -159,7 +167,7 @@ def _named_files(path: Path, above: tuple[Path, ...]) -> Iterator[Path]:
         )
     for source in _sources(path):
         yield source
-        if source.is_file() and _driver(source) == "VRT":
+        if _is_file(source) and _driver(source) == "VRT":
             yield from _named_files(source, (*above, source))
 
 

@@ -13,7 +13,7 @@ DOCS = ROOT / "docs"
 LINK = re.compile(r"\]\((?!\w+:)([^)\s]*)\)")
 """Target of a link that is not to another site."""
 HEADING = re.compile(r"^#+\s+(.*?)\s*#*$", re.MULTILINE)
-GENERATED = {"index.md", "changelog.md", "contributing.md"}
+GENERATED = {"index.md", "changelog.md", "contributing.md", "security.md"}
 """Pages that the site makes of files above docs/."""
 
 

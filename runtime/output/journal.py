@@ -154,7 +154,7 @@ def read_journal(path: Path) -> Recorded | None:
     for number, line in enumerate(content[: recorded.end].split(b"\n")[:-1]):
         try:
             _take(recorded, json.loads(line), is_first=number == 0)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
     return recorded
 
