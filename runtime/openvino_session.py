@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .errors import BackendError, BundleError, brief
 from .manifest import PartSpec, Precision, TensorSpec
-from .openvino_rewrite import project_by_convolution
+from .openvino_joins import round_before_joining
 from .session import ExecutedPrecision, check_feed, check_names
 
 OF_ACTIVATIONS = "MatMul"
@@ -58,9 +58,9 @@ class OpenVinoSession:
             model = core.read_model(str(path))
             check_names(path, part, _names(model.inputs), _names(model.outputs))
             model.reshape({spec.name: list(spec.with_batch(batch)) for spec in part.inputs})
+            if part.precision == "int8":
+                round_before_joining(model)
             saturates = part.precision == "int8" and not sums_int8_exactly()
-            if saturates:
-                project_by_convolution(model)
             if not saturates or _has_small_weights(model):
                 self._compile(core, model, part.precision, config)
                 saturates = saturates and self._multiplies_activations()
