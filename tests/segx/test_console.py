@@ -54,10 +54,10 @@ def test_a_failed_json_file_leaves_the_old_one_and_nothing_beside(
     target = tmp_path / "report.json"
     console.write_json(target, {"run": 1})
 
-    def full(self: Path, data: str, encoding: str) -> int:
+    def full(self: Path, data: bytes) -> int:
         raise OSError("no space left")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(DataError, match="no space"):
         console.write_json(target, {"run": 2})
     assert json.loads(target.read_text()) == {"run": 1}
