@@ -14,13 +14,21 @@ MOST_BYTES = 512 << 20
 """The centroids of all patches of FLAIR #2 have a hundredth of that."""
 
 
-def read_json(path: Path, *, expected: str, error: type[SegxError] = DataError) -> Any:
+def read_json(
+    path: Path,
+    *,
+    expected: str,
+    error: type[SegxError] = DataError,
+    **numbers: Any,
+) -> Any:
     """Read a JSON file.
 
     Args:
         path: The file.
         expected: What it is to be, and what to do if it is not, for the message.
         error: Class of the error raised.
+        numbers: `parse_float`, `parse_int` and `parse_constant` of `json.loads`; what they raise
+            as ValueError is a reason not to read the file.
 
     Raises:
         SegxError: `error`, if it cannot be read, is larger than any, or is no JSON.
@@ -28,7 +36,7 @@ def read_json(path: Path, *, expected: str, error: type[SegxError] = DataError) 
     try:
         if path.stat().st_size > MOST_BYTES:
             raise ValueError(f"it has {path.stat().st_size >> 20} MiB")
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), **numbers)
     except (OSError, ValueError, RecursionError) as fault:
         raise error(
             f"{path} cannot be read as JSON ({brief(fault)}); expected {expected}"

@@ -1,10 +1,10 @@
 """Read JSON files of measurements, which come with bundles and are not to be trusted."""
 
-import json
 from pathlib import Path
 from typing import TypeVar
 
-from runtime.errors import SegxError, brief
+from runtime.errors import SegxError
+from runtime.jsonfile import read_json
 from runtime.schema import parse
 
 T = TypeVar("T")
@@ -26,13 +26,14 @@ def read_measurements(path: Path, kind: type[T], *, expected: str, error: type[S
         SegxError: `error`, if it cannot be read, holds a number that is no measurement, or lacks
             something.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        data = json.loads(text, parse_float=_number, parse_constant=_number, parse_int=_whole)
-    except (OSError, ValueError, RecursionError) as cause:
-        raise error(
-            f"{path} cannot be read as JSON ({brief(cause)}); expected {expected}"
-        ) from cause
+    data = read_json(
+        path,
+        expected=expected,
+        error=error,
+        parse_float=_number,
+        parse_constant=_number,
+        parse_int=_whole,
+    )
     return parse(kind, data, where=str(path), unknown="ignore", error=error)
 
 
