@@ -24,8 +24,12 @@ CACHE_BYTES = 16 * 2**20
 """Bound of GDAL's block cache during a copy; it holds for the whole process."""
 FAILURES = (RasterioError, CPLE_BaseError, OSError)
 """What a copy that fails raises."""
-_LEVEL = {"mode": 5, "average": 1}
-"""DEFLATE levels: from 1 to 5 class maps shrink by 30 %, the noise of probabilities does not."""
+_DEFLATE = {
+    "mode": {"LEVEL": 5, "PREDICTOR": "NO"},
+    "average": {"LEVEL": 1, "PREDICTOR": "YES"},
+}
+"""From level 1 to 5 class maps shrink by 30 %, probabilities by 5 %; differences of neighbours take
+27 % off probabilities and nothing off class maps."""
 
 
 def write_cog(spool: Spool, grid: Grid, kind: MapKind, tags: MapTags, target: Path) -> None:
@@ -55,7 +59,7 @@ def write_cog(spool: Spool, grid: Grid, kind: MapKind, tags: MapTags, target: Pa
                 str(target),
                 driver="COG",
                 COMPRESS="DEFLATE",
-                LEVEL=_LEVEL[kind.overviews],
+                **_DEFLATE[kind.overviews],
                 NUM_THREADS="ALL_CPUS",
                 BLOCKSIZE=BLOCK,
                 OVERVIEWS="FORCE_USE_EXISTING",

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 import exporter.precision_stages
-from exporter.precision_stages import prove_executed
+from exporter.parity import TOLERANCES, Agreement, Row, Stage
+from exporter.precision_stages import LEAST_NOISE, MOST_NOISE, held_to, prove_executed
 from exporter.proof import int8_layers, mac_shares
 from exporter.workshop import ConvertedPart
 from runtime.errors import BundleError
@@ -141,3 +142,35 @@ def test_a_session_is_closed_though_its_part_is_refused(tmp_path: Path, computin
     with pytest.raises(BundleError, match="runs with 10 in bf16"):
         prove_executed([part(tmp_path)])
     assert closed == ["made"]
+
+
+def compared(mean_abs: float, *, scale: float = 1.0) -> Stage:
+    """A stage in which the parts `aerial` and `fusion` have this mean difference."""
+    agreement = Agreement(
+        max_abs=mean_abs, mean_abs=mean_abs, cosine=1.0, argmax=1.0, scale=scale, step=0.0
+    )
+    rows = [Row(part=p, sample="a", agreement=agreement, misses=()) for p in ("aerial", "fusion")]
+    return Stage(reference="x", candidate="y", tolerance=TOLERANCES["int8"], rows=tuple(rows))
+
+
+@pytest.mark.parametrize(
+    ("rounding", "found", "is_missed"),
+    [
+        (0.01, 0.99 * 0.01 * MOST_NOISE, False),
+        (0.01, 1.01 * 0.01 * MOST_NOISE, True),
+        (0.0, 0.99 * LEAST_NOISE, False),
+        (0.0, 1.01 * LEAST_NOISE, True),
+        (0.0, float("nan"), True),
+    ],
+)
+def test_a_backend_may_differ_as_far_as_rounding_explains(
+    rounding: float, found: float, is_missed: bool
+) -> None:
+    aerial, fusion = held_to(compared(rounding), compared(found), {"aerial"}).rows
+    assert bool(aerial.misses) is is_missed
+    assert not fusion.misses
+
+
+def test_a_small_difference_is_small_by_the_size_of_the_numbers() -> None:
+    found = compared(0.5, scale=200.0)
+    assert held_to(compared(0.0, scale=200.0), found, {"aerial"}) == found
