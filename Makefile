@@ -9,6 +9,7 @@
 #   make test-runtime   the tests of what runs on a device, with PyTorch hidden
 #   make clean    delete .venv, caches and what `make demo` wrote
 # Another Python: make PYTHON=python3.12 test
+# Archives of known hashes alone (Linux on x86-64, all extras but TensorRT-RTX): make HASHED=1 test
 
 MIN_OK := import sys; sys.exit(not (3, 10) <= sys.version_info[:2])
 PYTHON ?= $(shell for name in python3 python3.11 python3.12 python3.13 python3.10 python; do \
@@ -26,7 +27,13 @@ STEPS ?= 120
 PINNED := import os, sys; pins = "constraints/py%d%d.txt" % sys.version_info[:2]; \
 	print(pins if sys.platform == "linux" and os.path.exists(pins) else "/dev/null")
 PINS = $(shell $(PYTHON) -c '$(PINNED)')
-PIP = $(BIN)/python -m pip install --no-input --disable-pip-version-check -q --no-compile -c $(PINS)
+BARE_PIP = $(BIN)/python -m pip install --no-input --disable-pip-version-check -q --no-compile
+PIP = $(BARE_PIP) -c $(PINS)
+# Extras of the checkout; by hash all are there, and nothing else is fetched.
+EXTRAS_PIP = $(if $(HASHED),: installed by hash:,$(PIP) -e)
+HASHES = $(PINS:.txt=.hashes.txt)
+BY_HASH = $(BARE_PIP) --require-hashes --no-deps --only-binary :all: -r $(HASHES) && \
+	$(BARE_PIP) --no-index --no-deps --no-build-isolation -e .
 
 # Python keeps what it compiled, as every process would else compile PyTorch again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -60,7 +67,7 @@ test-runtime: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile --without-torch
 
 docs: $(STAMP)
-	$(PIP) -e '.[docs]'
+	$(EXTRAS_PIP) '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 demo: $(STAMP)
@@ -87,7 +94,7 @@ $(STAMP): pyproject.toml $(wildcard constraints/*.txt)
 			"install one or run: make PYTHON=/path/to/python3" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	@test $(PINS) != /dev/null || echo "no pinned versions for this system or Python: the newest"
-	$(PIP) -e '.[train,export,ort,dev]'
+	$(if $(HASHED),$(BY_HASH),$(EXTRAS_PIP) '.[train,export,ort,dev]')
 	@touch $@
 
 clean:

@@ -9,6 +9,7 @@ import onnx
 from numpy.typing import NDArray
 
 from runtime.manifest import DType, PartSpec, TensorSpec, Variant
+from runtime.part_shapes import BATCH
 from trainkit.models import Part, PartTensor
 
 from .fold import fold_batch_norm
@@ -18,7 +19,7 @@ from .options import ExportOptions
 from .runners import torch_runner
 from .samples import random_feed
 from .simplify import simplify
-from .to_onnx import BATCH, finish, part_to_onnx
+from .to_onnx import finish, part_to_onnx
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

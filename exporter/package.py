@@ -1,11 +1,13 @@
 """Write a bundle's folder: beside its final place, the manifest last, then one rename.
 
+    bundles/.NAME.segx.lock          held meanwhile
     bundles/.NAME.segx.1234.part/    everything is written here
     bundles/NAME.segx/               appears when complete; one of this name is replaced then
 
 Whatever goes wrong before the rename leaves an existing bundle as it was.
 """
 
+import glob
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -16,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.alone import alone
 from runtime.bundle import GOLDEN_NAME, SUFFIX, Bundle, open_bundle, sha256_of
 from runtime.errors import BundleError
 from runtime.jsonfile import write_json
@@ -46,23 +49,46 @@ def check_target(out: Path) -> None:
 def staging(out: Path) -> Iterator[Path]:
     """Make a hidden folder beside the bundle's place; what is left of it is removed at the end.
 
+    What exports that were killed have left of theirs is removed, too.
+
     Raises:
         BundleError: If it cannot be made.
+        BusyError: If another process makes a bundle of this name there.
     """
     folder = out.parent / f".{out.name}.{os.getpid()}.part"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
     except OSError as error:
-        raise BundleError(
-            f"{out.parent} cannot be written to ({error.strerror}); expected a folder for the "
-            "bundle; change --out"
-        ) from error
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        raise _unwritable(out, error) from error
+    with alone(out.parent / f".{out.name}.lock", making=out) as is_alone:
+        if is_alone:
+            _clear(out)
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+        except OSError as error:
+            raise _unwritable(out, error) from error
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _clear(out: Path) -> None:
+    """Remove what killed exports of a bundle left; one that was about to be replaced comes back."""
+    for folder in sorted(out.parent.glob(f".{glob.escape(out.name)}.*.old")):
+        if not out.exists():
+            folder.rename(out)
+    for ending in ("part", "old"):
+        for folder in out.parent.glob(f".{glob.escape(out.name)}.*.{ending}"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _unwritable(out: Path, error: OSError) -> BundleError:
+    return BundleError(
+        f"{out.parent} cannot be written to ({error.strerror}); expected a folder for the bundle; "
+        "change --out"
+    )
 
 
 def write_evidence(

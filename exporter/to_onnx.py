@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import onnx
 import torch
 
+from runtime.part_shapes import BATCH
 from trainkit.models import Part
 
 OPSET = 20
@@ -17,9 +18,6 @@ OPSET = 20
 
 IR_VERSION = 10
 """Format of every file; newer ones are not read by ONNX Runtime on Python 3.10."""
-
-BATCH = "N"
-"""Name of the one dimension that varies."""
 
 
 def part_to_onnx(part: Part) -> onnx.ModelProto:

@@ -4,9 +4,11 @@ import hashlib
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .card import ModelCard
 from .errors import BundleError, brief
@@ -80,11 +82,15 @@ def read_manifest(path: Path) -> tuple[Manifest, str]:
             f"{path} has no {MANIFEST_NAME}; expected a bundle folder NAME{SUFFIX}; "
             "make one with `segx export`"
         )
+    if file.is_symlink():
+        raise BundleError(
+            f"{file} is a link; expected plain files in the bundle; copy or export it again"
+        )
     try:
         if file.stat().st_size > MOST_MANIFEST_BYTES:
             raise ValueError(f"it has {file.stat().st_size >> 20} MiB")
         content = file.read_bytes()
-        data = json.loads(content)
+        data = json.loads(content, object_pairs_hook=_once, parse_constant=_no_number)
     except (OSError, ValueError, RecursionError) as error:
         raise BundleError(
             f"{file} cannot be read as JSON ({brief(error)}); expected a bundle's manifest; "
@@ -112,6 +118,19 @@ def open_bundle(path: Path) -> Bundle:
     for name in sorted({part.file for part in manifest.parts}):
         check_onnx(path / name)
     return Bundle(path=path, manifest=manifest, sha256=digest)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a table that says a key twice: two readers could read two manifests."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"it has the key {twice[:40]!r} twice")
+    return table
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"it has {text}, which is no number")
 
 
 def _texts_with_controls(data: object) -> Iterator[str]:

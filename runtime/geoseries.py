@@ -35,6 +35,7 @@ from .satellite import BANDS, SatelliteInput, SatelliteSpec
 from .satellite_bands import NO_SUBSTITUTES, band_order, order_text
 from .satellite_cells import Pixels
 from .satellite_chunks import CACHE_BYTES, ChunkStore, DateFiles
+from .textfile import read_text
 
 PRODUCTS = "products.txt"
 
@@ -173,10 +174,8 @@ def _listed_products(folder: Path) -> dict[datetime.date, Offset]:
     path = folder / PRODUCTS
     if not path.is_file():
         return {}
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SatelliteError(f"{path} cannot be read ({error}); restore the file") from error
+    expected = "one product name per date; restore the file"
+    text = read_text(path, expected=expected, error=SatelliteError)
     found: dict[datetime.date, Offset] = {}
     for day, dn in zip(*parse_products(text, where=str(path)), strict=True):
         offset = product_offset(dn)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from .classes import LandCoverClass
 from .drift import InputRanges
 from .errors import BundleError
+from .part_shapes import check_sizes, check_tensors, known_tensors
 from .satellite import SatelliteSpec
 from .schema import parse
 
@@ -43,6 +44,10 @@ class TensorSpec:
     shape: tuple[int | str, ...]
     """Sizes; the batch is the text `N`."""
 
+    def __post_init__(self) -> None:
+        """Refuse sizes that no tensor of a tile has."""
+        check_sizes(self.name, self.shape)
+
     def with_batch(self, batch: int) -> tuple[int, ...]:
         """Shape with the batch filled in."""
         return tuple(batch if isinstance(size, str) else size for size in self.shape)
@@ -63,6 +68,7 @@ class PartSpec:
 
     def __post_init__(self) -> None:
         """Refuse a file outside the bundle."""
+        require_plain("part", self.name)
         if PurePosixPath(self.file).name != self.file or "\\" in self.file:
             raise ValueError(f"part '{self.name}' names '{self.file}'; expected a plain file name")
         if (self.role == "fusion") != (self.variant is not None):
@@ -79,6 +85,15 @@ class Normalization:
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse what nothing can be divided by."""
+        finite = all(map(math.isfinite, (*self.mean, *self.std)))
+        if not finite or min(self.std, default=1.0) <= 0:
+            raise ValueError(
+                f"normalization by mean {list(self.mean)} and std {list(self.std)}; expected "
+                "numbers, and std above 0"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +167,10 @@ class ModelInfo:
     imported: bool = False
     """Made of a stranger's ONNX file: how it was trained is not known, and `steps` is 0."""
 
+    def __post_init__(self) -> None:
+        """Refuse a name that leads elsewhere: bundles are called by it."""
+        require_plain("config", self.config)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
@@ -206,10 +225,13 @@ class Manifest:
 
     def __post_init__(self) -> None:
         """Refuse parts that cannot be run one after the other."""
+        require_plain("bundle", self.name)
         if not 1 <= len(self.classes) <= 255:
             raise ValueError(f"{len(self.classes)} classes; expected 1 to 255")
         known = {"aerial"} | ({"satellite", "date_mask", "days"} if self.satellite else set())
+        tensors = known_tensors(self.aerial, self.satellite, len(self.classes))
         for part in self.parts:
+            check_tensors(part, tensors)
             missing = [spec.name for spec in part.inputs if spec.name not in known]
             if missing:
                 raise ValueError(f"part '{part.name}' takes {missing}, which no part before gives")
@@ -232,6 +254,18 @@ class Manifest:
         return tuple(part for part in self.parts if part.variant in (None, variant))
 
 
+def require_plain(what: str, name: str) -> None:
+    """Refuse a name that would lead elsewhere as part of a path.
+
+    Raises:
+        ValueError: If it is empty or holds a separator.
+    """
+    if not name or not {"/", "\\"}.isdisjoint(name):
+        raise ValueError(
+            f"the {what} is called '{name[:60]}'; expected a name without / and \\; give another"
+        )
+
+
 def parse_manifest(data: object, *, where: str) -> Manifest:
     """Check a manifest read from JSON.
 
@@ -243,7 +277,10 @@ def parse_manifest(data: object, *, where: str) -> Manifest:
         raise BundleError(f"{where} holds no table; expected a bundle manifest; export it again")
     _check_version(data, where)
     _check_features(data, where)
-    return parse(Manifest, data, where=where, unknown="ignore", error=BundleError)
+    try:
+        return parse(Manifest, data, where=where, unknown="ignore", error=BundleError)
+    except BundleError as error:
+        raise BundleError(f"{error}; export the bundle again") from error
 
 
 def _check_version(data: "Mapping[Any, Any]", where: str) -> None:

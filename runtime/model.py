@@ -263,6 +263,11 @@ def golden_feed(bundle: Bundle) -> tuple[dict[str, NDArray[Any]], dict[str, NDAr
         BundleError: If it is missing or damaged, or says nothing of classes and confidence.
     """
     path = bundle.path / GOLDEN_NAME
+    if GOLDEN_NAME not in bundle.manifest.files:  # of what is listed, the hash was checked
+        raise BundleError(
+            f"{bundle.path} lists no {GOLDEN_NAME}; expected the bundle's golden tile; export the "
+            "bundle again"
+        )
     try:
         arrays = read_arrays(path, most_bytes=MOST_GOLDEN_BYTES)
     except UNREADABLE as error:
@@ -283,7 +288,18 @@ def golden_feed(bundle: Bundle) -> tuple[dict[str, NDArray[Any]], dict[str, NDAr
             f"{path} holds {', '.join(sorted([*feed, *out])) or 'nothing'}; expected {wanted}, "
             "output.classes and output.confidence; export the bundle again"
         )
+    specs = {spec.name: spec for part in parts for spec in (*part.inputs, *part.outputs)}
+    for name, array in (feed | out).items():
+        if name in specs and _kind(array) != (specs[name].dtype, specs[name].with_batch(1)):
+            raise BundleError(
+                f"{path} holds '{name}' as {array.dtype} of shape {array.shape}; expected "
+                f"{specs[name].dtype} of {specs[name].with_batch(1)}; export the bundle again"
+            )
     return feed, out
+
+
+def _kind(array: NDArray[Any]) -> tuple[str, tuple[int, ...]]:
+    return array.dtype.name, array.shape
 
 
 def repeated(arrays: Mapping[str, NDArray[Any]], batch: int) -> dict[str, NDArray[Any]]:

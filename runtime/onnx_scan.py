@@ -2,13 +2,14 @@
 
 A bundle may come from anywhere, and the hashes in its manifest say only that it is whole. What a
 graph could reach beyond itself is refused here: weights in other files, operators and functions
-that are not ONNX's own, and tensors whose stated size has nothing to do with the file's.
+that are not ONNX's own, and tensors whose stated size has nothing to do with the file's. So are
+branches and loops, which need not end; no graph that segx writes has any.
 
 An ONNX file is a protobuf message: fields of a number, a wire type and a value, where messages are
 values of stated length (https://protobuf.dev/programming-guides/encoding). The numbers used here
 are those of onnx.proto3.
 
-    ModelProto   7 graph, 8 opset_import, 25 functions
+    ModelProto   7 graph, 8 opset_import, 20 training_info, 25 functions
     GraphProto   1 node, 5 initializer, 15 sparse_initializer
     NodeProto    4 op_type, 5 attribute, 7 domain
     Attribute    5 t, 6 g, 10 tensors, 11 graphs, 22 sparse_tensor, 23 sparse_tensors
@@ -28,11 +29,14 @@ DOMAINS = frozenset({"", "ai.onnx"})
 MOST_BYTES = 2 << 30
 """Beyond, protobuf reads no message."""
 
-MOST_NESTED = 8
-"""Graphs within graphs."""
-
 MOST_VALUES_PER_BYTE = 2
 """INT4 has two values in a byte; nothing that segx writes has more."""
+
+MOST_AXES = 64
+"""Of a tensor; the product of many large sizes would take hours."""
+
+_TEXT_BYTES = 256
+"""What is read of a name."""
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 """Wire types."""
@@ -64,7 +68,7 @@ def check_onnx(path: Path) -> None:
             mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data,
         ):
             fault = _fault(data, _Message(0, size))
-    except (OSError, ValueError, IndexError, RecursionError) as error:
+    except (OSError, ValueError, IndexError) as error:
         raise BundleError(
             f"{path} cannot be read as ONNX ({brief(error)}); expected a part of this bundle; copy "
             "or export the bundle again"
@@ -81,9 +85,11 @@ def _fault(data: mmap.mmap, model: _Message) -> str:
     for number, value in _messages(data, model):
         if number == 7:
             graphs += 1
-            fault = _fault_of_graph(data, value, depth=0)
+            fault = _fault_of_graph(data, value)
         elif number == 8:
             fault = _fault_of_domain(_texts(data, value, 1))
+        elif number == 20:
+            fault = "holds graphs for training"
         elif number == 25:
             fault = "defines functions of its own"
         else:
@@ -95,13 +101,11 @@ def _fault(data: mmap.mmap, model: _Message) -> str:
     return ""
 
 
-def _fault_of_graph(data: mmap.mmap, graph: _Message, *, depth: int) -> str:
-    if depth > MOST_NESTED:
-        return f"has graphs nested {depth} deep"
+def _fault_of_graph(data: mmap.mmap, graph: _Message) -> str:
     for number, value in _messages(data, graph):
         fault = ""
         if number == 1:
-            fault = _fault_of_node(data, value, depth=depth)
+            fault = _fault_of_node(data, value)
         elif number == 5:
             fault = _fault_of_tensor(data, value)
         elif number == 15:
@@ -111,11 +115,11 @@ def _fault_of_graph(data: mmap.mmap, graph: _Message, *, depth: int) -> str:
     return ""
 
 
-def _fault_of_node(data: mmap.mmap, node: _Message, *, depth: int) -> str:
+def _fault_of_node(data: mmap.mmap, node: _Message) -> str:
     for number, value in _messages(data, node):
         fault = ""
         if number == 5:
-            fault = _fault_of_attribute(data, value, depth=depth)
+            fault = _fault_of_attribute(data, value)
         elif number == 7:
             fault = _fault_of_domain([_text(data, value)])
         if fault:
@@ -123,13 +127,17 @@ def _fault_of_node(data: mmap.mmap, node: _Message, *, depth: int) -> str:
     return ""
 
 
-def _fault_of_attribute(data: mmap.mmap, attribute: _Message, *, depth: int) -> str:
+def _fault_of_attribute(data: mmap.mmap, attribute: _Message) -> str:
+    tensors = 0
     for number, value in _messages(data, attribute):
         fault = ""
         if number in (5, 10):
             fault = _fault_of_tensor(data, value)
+            tensors += number == 5
+            if tensors > 1:  # which protobuf makes one of
+                raise _Malformed("an attribute has two values")
         elif number in (6, 11):
-            fault = _fault_of_graph(data, value, depth=depth + 1)
+            fault = "has branches or loops"
         elif number in (22, 23):
             fault = "has sparse weights"
         if fault:
@@ -143,7 +151,7 @@ def _fault_of_domain(names: list[str]) -> str:
 
 
 def _fault_of_tensor(data: mmap.mmap, tensor: _Message) -> str:
-    values, name = 1, ""
+    values, axes, name = 1, 0, ""
     for number, value in _fields(data, tensor):
         if number == 13 or (number == 14 and value != 0):
             return f"keeps weights in other files ({name or 'unnamed'})"
@@ -154,7 +162,9 @@ def _fault_of_tensor(data: mmap.mmap, tensor: _Message) -> str:
             for size in packed:
                 if size >= 1 << 63:
                     return f"has a tensor with a negative size ({name or 'unnamed'})"
-                values *= size
+                values, axes = values * size, axes + 1
+                if axes > MOST_AXES:
+                    return f"has a tensor of more than {MOST_AXES} axes ({name or 'unnamed'})"
     size = tensor.end - tensor.begin
     if values > MOST_VALUES_PER_BYTE * size:
         return f"states {values:.3g} values for a tensor of {size} bytes ({name or 'unnamed'})"
@@ -166,7 +176,8 @@ def _texts(data: mmap.mmap, message: _Message, wanted: int) -> list[str]:
 
 
 def _text(data: mmap.mmap, message: _Message) -> str:
-    return bytes(data[message.begin : message.end]).decode("utf-8", errors="replace")
+    end = min(message.end, message.begin + _TEXT_BYTES)
+    return bytes(data[message.begin : end]).decode("utf-8", errors="replace")
 
 
 def _messages(data: mmap.mmap, message: _Message) -> Iterator[tuple[int, _Message]]:

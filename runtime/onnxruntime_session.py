@@ -147,4 +147,6 @@ def _onnxruntime() -> Any:
             f"ONNX Runtime cannot be imported ({brief(error)}); expected it for "
             "`--backend onnxruntime`; run `pip install 'segx[ort]'` or use `--backend openvino`"
         ) from error
+    # Its builds for Windows report how they are used.
+    onnxruntime.disable_telemetry_events()
     return onnxruntime

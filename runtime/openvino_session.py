@@ -1,8 +1,9 @@
 """Run parts with OpenVINO, the default on CPUs."""
 
-import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,9 @@ OF_ACTIVATIONS = "MatMul"
 
 WEIGHTED = frozenset({"Convolution", "Deconvolution", "FullyConnected", OF_ACTIVATIONS})
 """OpenVINO's kinds of layers that multiply by weights, or by what is counted with them."""
+
+TELEMETRY = "openvino_telemetry"
+"""Package by which OpenVINO tells its makers of every import; it can do without."""
 
 SMALL_WEIGHT = 64
 """Largest INT8 weight whose products with two activations add up in 16 bits: 2 x 64 x 255 < 2^15.
@@ -132,16 +136,28 @@ class OpenVinoSession:
 
 
 def _core() -> Any:
-    # OpenVINO's model tools can report usage; segx uses only the runtime, and says no all the same.
-    os.environ.setdefault("OPENVINO_TELEMETRY_DISABLED", "1")
     try:
-        import openvino
+        with _hidden(TELEMETRY):
+            import openvino
     except ImportError as error:
         raise BackendError(
             f"OpenVINO cannot be imported ({brief(error)}); expected it with the base install; "
             "run `pip install openvino` or use `--backend onnxruntime`"
         ) from error
     return _only(openvino.Core)
+
+
+@contextmanager
+def _hidden(package: str) -> Iterator[None]:
+    """Make a package that is installed look as if it was not."""
+    known = sys.modules.get(package)
+    sys.modules[package] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        sys.modules.pop(package, None)
+        if known is not None:
+            sys.modules[package] = known
 
 
 @cache

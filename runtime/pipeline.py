@@ -198,7 +198,7 @@ def _is_complete(out: Path, run: str) -> bool:
         return told["run"] == run and all(
             (out / Path(path).name).is_file() for path in told["outputs"]
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 
@@ -267,7 +267,7 @@ def run_jobs(
         SegxError: If a stage fails.
     """
     card, tally, batch = survey.card, maps.tally, model.batch
-    total = sum(1 for job in jobs for _ in job.tiles())
+    total = sum(job.tile_count for job in jobs)
     once = satellite_once(survey, model, tally, tiles=total)
     with Stages(tally.clock) as stages:
         read = read_tiles(jobs, tally, notes)

@@ -20,6 +20,7 @@ from .numpy_files import UNREADABLE, map_array
 from .products import OffsetOption, parse_products
 from .radiometry import dark_levels, product_offset, settle_offsets
 from .satellite import BANDS, SatelliteStack
+from .textfile import read_text
 
 _ANY_ZONE = re.compile(r"Z\d+_")
 
@@ -39,10 +40,8 @@ def open_series(folder: Path, *, zone: str, offset: OffsetOption = "auto") -> Sa
     data = _load(_only(folder, "data.npy", zone))
     cover = _load(_only(folder, "masks.npy", zone))
     products = _only(folder, "products.txt", zone)
-    try:
-        text = products.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SatelliteError(f"{products} cannot be read ({error}); restore the file") from error
+    expected = "one product name per date; restore the file"
+    text = read_text(products, expected=expected, error=SatelliteError)
     dates, named = parse_products(text, where=str(products))
     if data.ndim != 4 or data.shape[1] != len(BANDS):
         raise BandError(

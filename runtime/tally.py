@@ -33,6 +33,7 @@ from .selftest import SelfTest
 
 if TYPE_CHECKING:
     from .aerial.reader import Damage
+    from .ladder import Opened
 
 
 class Observed(Protocol):
@@ -93,6 +94,12 @@ class Tally:
     _dates_total: dict[str, int] = field(default_factory=dict)
     _offsets: dict[str, tuple[DateOffset, ...]] = field(default_factory=dict)
     _device_before: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, opened: "Opened", clock: Clock | None = None) -> "Tally":
+        """Count what a run of an opened bundle does, from the moment that the clock was made."""
+        choice, test = opened.choice, opened.self_test
+        return cls(choice, clock or Clock(), self_test=test, timed=opened.model)
 
     def __post_init__(self) -> None:
         """Leave out what the device has done before, such as the self-test."""

@@ -12,7 +12,12 @@ A raster of exactly one tile is a patch: it is run as in training, without a hal
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
+import numpy as np
+from numpy.typing import NDArray
+
+from .aerial.extents import Extents
 from .errors import GridError
 
 
@@ -105,6 +110,20 @@ class TilePlan:
         """Yield the tiles in row-major order."""
         return self.within(slice(0, self.shape[1]))
 
+    def meeting(self, windows: Extents) -> int:
+        """Count the tiles whose interiors share a pixel with any of some windows of the raster.
+
+        Between two rows of tiles where a window begins or ends, all rows count alike.
+        """
+        top, bottom = self._index(0, windows.top), self._index(0, windows.bottom - 1) + 1
+        left, right = self._index(1, windows.left), self._index(1, windows.right - 1) + 1
+        count, size = 0, self.tile_cols + 1
+        for first, last in pairwise(np.unique([top, bottom]).tolist()):
+            here = (top <= first) & (first < bottom)
+            begun, ended = (np.bincount(edge[here], minlength=size) for edge in (left, right))
+            count += (last - first) * int(np.count_nonzero(np.cumsum(begun - ended)))
+        return count
+
     def within(self, cols: slice) -> Iterator[Tile]:
         """Yield the tiles whose interiors begin in some columns of the raster, row-major."""
         lefts = [left for left in self._starts(1) if cols.start <= max(left, 0) < cols.stop]
@@ -129,6 +148,10 @@ class TilePlan:
     def _starts(self, axis: int) -> range:
         first = 0 if self.is_single else self.origin[axis]
         return range(first, self.shape[axis], self.stride)
+
+    def _index(self, axis: int, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Number of the row or column of tiles whose interiors hold rows or columns."""
+        return (places - self._starts(axis).start) // self.stride
 
     def _clipped(self, axis: int, start: int) -> slice:
         return slice(max(start, 0), min(start + self.stride, self.shape[axis]))

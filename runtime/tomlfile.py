@@ -34,4 +34,6 @@ def read_toml(path: Path, *, error: type[SegxError] = ConfigError) -> dict[str, 
             "permissions"
         ) from fault
     except (ValueError, RecursionError) as fault:
-        raise error(f"{path} is not TOML: {brief(fault)}; correct that line") from fault
+        raise error(
+            f"{path} is not TOML: {brief(fault)}; expected a TOML file; correct that line"
+        ) from fault

@@ -15,22 +15,19 @@ from numpy.typing import NDArray
 from runtime.backends import BackendOption
 from runtime.bundle import Bundle
 from runtime.bundle import open_bundle as open_folder
-from runtime.energy import EnergyMeter
 from runtime.errors import BandError, SatelliteError
 from runtime.ladder import Opened, RunRequest, open_best
 from runtime.manifest import Manifest
-from runtime.pipeline import OnTile, map_shard, map_survey
+from runtime.mapping import MapRequest
+from runtime.pipeline import OnTile
 from runtime.predict import ArraySeries, Prediction, predict
 from runtime.radiometry import Offset, dark_levels, settle_offsets
 from runtime.report import Clock, Report
 from runtime.satellite import BANDS, REFLECTANCE_SCALE, SatelliteStack
 from runtime.stream.options import InferOptions
 from runtime.stream.shards import Shard
-from runtime.stream.survey import make_survey
 
 from . import __version__
-from .models import tally_of
-from .scenes import scenes_of
 
 Units = Literal["dn", "reflectance"]
 """What a series holds: Level-2A digital numbers, 10 000 to 1 of reflectance, or reflectance."""
@@ -123,19 +120,16 @@ class OpenBundle:
         Raises:
             SegxError: If an input is missing or does not fit, or a stage fails.
         """
-        card = self._bundle.card
-        out = Path(out)
-        options = replace(options, segx_version=__version__)
-        series = None if satellite is None else Path(satellite)
-        scenes = scenes_of(Path(scene), series, out, card, options)
         clock = Clock()
-        survey = make_survey(scenes, card, options)
-        opened = self._open(options)
-        tally = tally_of(opened, clock)
-        with EnergyMeter(opened.choice.device) as tally.meter:
-            if shard is None:
-                return map_survey(survey, opened.model, out, tally=tally, on_tile=on_tile)
-            return map_shard(survey, shard, opened.model, out, tally=tally, on_tile=on_tile).report
+        wanted = MapRequest(
+            source=Path(scene),
+            satellite=None if satellite is None else Path(satellite),
+            out=Path(out),
+            options=replace(options, segx_version=__version__),
+            shard=shard,
+        )
+        survey = wanted.survey(self._bundle.card)
+        return wanted.run(survey, self._open(options), clock, on_tile=on_tile).report
 
     def predict(
         self,

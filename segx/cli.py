@@ -1,5 +1,6 @@
 """The command line: register the commands, and turn a user's error into one line."""
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -85,6 +86,8 @@ def main() -> None:
 
     from .extras import remedy
 
+    # GDAL would write lines of its own; what fails is raised, and told in one.
+    os.environ.setdefault("CPL_LOG", os.devnull)
     try:
         app()
     except SystemExit as stop:
@@ -103,6 +106,19 @@ def main() -> None:
             raise
         _complain(advice)
         sys.exit(1)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        _complain(_refused(error))
+        sys.exit(1)
+
+
+def _refused(error: OSError) -> str:
+    """Say what the operating system refused: a disk, a permission or a file that is gone."""
+    return (
+        f"{error.filename or 'a file'}: {error.strerror}; expected files that are there, and that "
+        "can be read and written; mend that, and run the command again"
+    )
 
 
 def _complain(message: str) -> None:

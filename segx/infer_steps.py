@@ -9,49 +9,34 @@ from .shards import say_shard
 
 if TYPE_CHECKING:
     from runtime.bundle import Bundle
-    from runtime.card import TileRunner
     from runtime.ladder import Opened, RunRequest
+    from runtime.mapping import MapRequest
     from runtime.pipeline import ShardResult
     from runtime.report import Report
-    from runtime.scene import Scene
-    from runtime.stream.afterwards import AfterMap
-    from runtime.stream.options import InferOptions
-    from runtime.stream.shards import Shard
     from runtime.stream.survey import Survey
-    from runtime.tally import Tally
-
-    from .console import Advance
 
 NOT_WHOLE = 3
 """Exit code of a run whose maps have holes where the input is damaged."""
 
 
-class Input(NamedTuple):
-    """What is to be mapped."""
+class Reports(NamedTuple):
+    """Where what is said of a run goes, beside the terminal."""
 
-    aerial: Path
-    satellite: Path | None
-
-
-class Output(NamedTuple):
-    """What is to be made."""
-
-    folder: Path
     json: Path | None
     html: Path | None
-    after: "AfterMap | None"
-    shard: "Shard | None"
 
 
 def map_here(
-    given: Input,
-    path: Path,
-    request: "RunRequest",
-    options: "InferOptions",
-    out: Output,
-    dry_run: bool,
+    wanted: "MapRequest", path: Path, request: "RunRequest", reports: Reports, *, dry_run: bool
 ) -> None:
     """Map in this process, all or a share; or say what that would take.
+
+    Args:
+        wanted: What is to be mapped, and into what.
+        path: The bundle.
+        request: How it is opened.
+        reports: What else is written.
+        dry_run: Say what it would take, and write no map.
 
     Raises:
         SegxError: If the input does not fit, or a stage fails.
@@ -60,66 +45,54 @@ def map_here(
     from contextlib import closing
 
     from runtime.bundle import open_bundle
-    from runtime.energy import EnergyMeter
     from runtime.report import Clock
-    from runtime.stream.survey import make_survey
 
     from .console import chosen, progress
     from .infer_tables import print_fit
-    from .models import open_and_say, tally_of
-    from .scenes import scenes_of
+    from .models import open_and_say
 
     clock, bundle = Clock(), open_bundle(path)
-    scenes = scenes_of(given.aerial, given.satellite, out.folder, bundle.card, options)
-    survey = make_survey(scenes, bundle.card, options)
+    survey, options = wanted.survey(bundle.card), wanted.options
     if not bundle.manifest.verified:
         chosen("bundle", "not verified", bundle.manifest.verdict)
     _print_halo(options.halo, bundle.card.aerial.halo)
     opened = open_and_say(bundle, request)
-    _print_input(scenes, len(survey.areas))
+    _print_input(survey)
     print_fit(survey.fit)
     if options.tta != "none":
         chosen("test-time augmentation", options.tta, f"{options.runs_per_tile} runs per tile")
     with closing(opened.model):
         if dry_run:
-            _forecast(survey, bundle, opened, out.json)
+            _forecast(survey, bundle, opened, reports.json)
             return
-        tally = tally_of(opened, clock)
-        with progress("tiles") as advance, EnergyMeter(opened.choice.device) as tally.meter:
-            result = _run(survey, opened.model, out, tally, advance)
-    if out.shard is not None:
-        say_shard(result, str(out.shard))
-    _print_end(result.report, out)
-    if out.html is not None and result.report is not None:
-        _write_page(out.html, bundle, scenes, survey, result.report, out.folder)
-    _end(result, out.folder)
-
-
-def _run(
-    survey: "Survey", model: "TileRunner", out: Output, tally: "Tally", advance: "Advance"
-) -> "ShardResult":
-    from runtime.pipeline import ShardResult, map_shard, map_survey
-
-    if out.shard is None:
-        report = map_survey(
-            survey, model, out.folder, tally=tally, on_tile=advance, after=out.after
-        )
-        return ShardResult(report=report, left=0)
-    return map_shard(
-        survey, out.shard, model, out.folder, tally=tally, on_tile=advance, after=out.after
-    )
+        with progress("tiles") as advance:
+            result = wanted.run(survey, opened, clock, on_tile=advance)
+    if wanted.shard is not None:
+        say_shard(result, str(wanted.shard))
+    _print_end(result.report, reports)
+    if reports.html is not None and result.report is not None:
+        _write_page(reports.html, bundle, survey, result.report, wanted.out)
+    _end(result, wanted.out)
 
 
 def map_on_ray(
-    given: Input,
+    wanted: "MapRequest",
     path: Path,
     request: "RunRequest",
-    options: "InferOptions",
-    out: Output,
+    reports: Reports,
+    *,
     address: str,
     shards: int | None,
 ) -> None:
     """Map as tasks of a Ray cluster.
+
+    Args:
+        wanted: What is to be mapped, and into what.
+        path: The bundle.
+        request: How it is opened.
+        reports: What else is written.
+        address: Address of the cluster; `local` starts one on this machine.
+        shards: Number of shards; None: as suits the cluster.
 
     Raises:
         SegxError: If the cluster or the input does not do, or a task fails.
@@ -130,38 +103,40 @@ def map_on_ray(
     from runtime.aerial.elevation import elevation_paths
     from runtime.output.workplace import forget_runs
 
-    from .console import progress
+    from .console import chosen, progress
     from .shards import ShardJob, run_all
 
+    options = wanted.options
     if options.restart:
-        forget_runs(out.folder)
+        forget_runs(wanted.out)
     heights = ",".join(str(path.absolute()) for path in elevation_paths(options.elevation))
     engines = request.policy.folder
     if engines is not None:
         policy = replace(request.policy, folder=engines.absolute())
         request = replace(request, policy=policy)
-    job = ShardJob(
-        bundle=path.absolute(),
-        source=given.aerial.absolute(),
-        satellite=None if given.satellite is None else given.satellite.absolute(),
-        out=out.folder.absolute(),
-        request=request,
+    everywhere = replace(
+        wanted,
+        source=wanted.source.absolute(),
+        satellite=None if wanted.satellite is None else wanted.satellite.absolute(),
+        out=wanted.out.absolute(),
         options=replace(options, restart=False, elevation=heights or options.elevation),
-        after=out.after,
     )
+    job = ShardJob(bundle=path.absolute(), request=request, wanted=everywhere)
     with progress("shards") as advance:
         result = run_all(job, address, shards, advance)
-    _print_end(result.report, out)
-    _end(result, out.folder)
+    if result.report is None:
+        chosen("maps", "complete", "those of all shards were so before; nothing to do")
+    _print_end(result.report, reports)
+    _end(result, wanted.out)
 
 
-def _print_end(report: "Report | None", out: Output) -> None:
+def _print_end(report: "Report | None", reports: Reports) -> None:
     from .console import write_json
     from .infer_tables import print_report
 
     if report is not None:
-        if out.json is not None:
-            write_json(out.json, report)
+        if reports.json is not None:
+            write_json(reports.json, report)
         print_report(report)
 
 
@@ -174,12 +149,7 @@ def _end(result: "ShardResult", out: Path) -> None:
 
 
 def _write_page(
-    page: Path,
-    bundle: "Bundle",
-    scenes: "list[Scene]",
-    survey: "Survey",
-    report: "Report",
-    maps: Path,
+    page: Path, bundle: "Bundle", survey: "Survey", report: "Report", maps: Path
 ) -> None:
     from runtime.jsonfile import write_text
 
@@ -187,7 +157,7 @@ def _write_page(
     from .page.compose import infer_page
     from .page.trial import show_run
 
-    pictures = show_run(scenes, survey, maps, label=report.bundle.name)
+    pictures = show_run(survey, maps, label=report.bundle.name)
     write_text(page, infer_page(bundle, report, pictures))
     done(page)
 
@@ -201,12 +171,14 @@ def _print_halo(asked: int | None, needed: int) -> None:
         )
 
 
-def _print_input(scenes: "list[Scene]", areas: int) -> None:
+def _print_input(survey: "Survey") -> None:
     from .console import chosen
 
-    joined = f"{areas} mosaic(s)" if areas < len(scenes) else ""
-    chosen("input", f"{len(scenes)} aerial raster(s)", joined)
-    series = sorted({scene.satellite.name for scene in scenes if scene.satellite is not None})
+    files, areas = len(survey.files), len(survey.areas)
+    joined = f"{areas} mosaic(s)" if areas < files else ""
+    chosen("input", f"{files} aerial raster(s)", joined)
+    mosaics = [area.mosaic for area in survey.areas]
+    series = sorted({item.satellite.name for item in mosaics if item.satellite is not None})
     if series:
         chosen("Sentinel-2", series[0] if len(series) == 1 else f"{len(series)} series")
 

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from runtime.card import ModelCard, TileRunner
     from runtime.ladder import Opened, RunRequest
     from runtime.manifest import Variant
-    from runtime.report import Clock
     from runtime.robustness import Blank
     from runtime.tally import Tally
 
@@ -35,7 +34,7 @@ class AnyModel:
         """Count what a run does."""
         from runtime.tally import Tally
 
-        return Tally(None) if self.opened is None else tally_of(self.opened)
+        return Tally(None) if self.opened is None else Tally.of(self.opened)
 
     def close(self) -> None:
         """Give memory back."""
@@ -56,14 +55,6 @@ class AnyModel:
             "passed_over": reasons_by_name(choice),
             "self_test": self.opened.self_test,
         }
-
-
-def tally_of(opened: "Opened", clock: "Clock | None" = None) -> "Tally":
-    """Count what a run of an opened bundle does, from the moment that the clock was made."""
-    from runtime.report import Clock
-    from runtime.tally import Tally
-
-    return Tally(opened.choice, clock or Clock(), self_test=opened.self_test, timed=opened.model)
 
 
 def open_and_say(bundle: "Bundle", request: "RunRequest", *, name: str = "backend") -> "Opened":

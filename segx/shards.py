@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +12,8 @@ from .console import chosen
 
 if TYPE_CHECKING:
     from runtime.ladder import RunRequest
+    from runtime.mapping import MapRequest
     from runtime.pipeline import ShardResult
-    from runtime.stream.afterwards import AfterMap
-    from runtime.stream.options import InferOptions
     from runtime.stream.shards import Shard
 
 
@@ -23,12 +22,8 @@ class ShardJob:
     """All that a process needs to run any shard of a map; paths are absolute."""
 
     bundle: Path
-    source: Path
-    satellite: Path | None
-    out: Path
     request: "RunRequest"
-    options: "InferOptions"
-    after: "AfterMap | None" = None
+    wanted: "MapRequest"
 
     def run(self, shard: "Shard") -> "ShardResult":
         """Run one shard in this process.
@@ -38,20 +33,14 @@ class ShardJob:
         """
         from runtime.bundle import open_bundle
         from runtime.ladder import open_best
-        from runtime.pipeline import map_shard
         from runtime.report import Clock
-        from runtime.stream.survey import make_survey
-
-        from .models import tally_of
-        from .scenes import scenes_of
 
         clock, bundle = Clock(), open_bundle(self.bundle)
-        scenes = scenes_of(self.source, self.satellite, self.out, bundle.card, self.options)
-        survey = make_survey(scenes, bundle.card, self.options)
+        wanted = replace(self.wanted, shard=shard)
+        survey = wanted.survey(bundle.card)
         opened = open_best(bundle, self.request)
         with closing(opened.model):
-            tally = tally_of(opened, clock)
-            return map_shard(survey, shard, opened.model, self.out, tally=tally, after=self.after)
+            return wanted.run(survey, opened, clock)
 
 
 def share_of(

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from runtime.engines.lock import hold
 
-pytest_plugins = ("without_torch",)
+pytest_plugins = ("without_torch", "run_command")
 T = TypeVar("T")
 
 settings.register_profile("segx", derandomize=True, deadline=None, database=None, max_examples=40)

@@ -58,3 +58,16 @@ def test_files_and_functions_stay_within_their_sizes() -> None:
     command = [sys.executable, str(ROOT / "tools" / "sizes.py")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("short", ["310", "311", "312", "313"])
+def test_the_archives_are_those_of_the_pinned_versions(short: str) -> None:
+    folder = ROOT / "constraints"
+    pins = (folder / f"py{short}.txt").read_text(encoding="utf-8").splitlines()[1:]
+    text = (folder / f"py{short}.hashes.txt").read_text(encoding="utf-8")
+    hashed = re.findall(r"^(\S+==\S+) \\\n    --hash=sha256:[0-9a-f]{64}$", text, re.MULTILINE)
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    assert len(lines) == 2 * len(hashed)
+    assert {pin for pin in pins if not pin.startswith("tensorrt_rtx")} <= set(hashed)
+    more = {pin.partition("==")[0] for pin in set(hashed) - set(pins)}
+    assert more == {"cuda-bindings", "cuda-core", "cuda-pathfinder", "cuda-python"}

@@ -20,8 +20,9 @@ from torch import Tensor
 from runtime.bundle import folders_with, sha256_of
 from runtime.card import ModelCard
 from runtime.classes import LandCoverClass
-from runtime.errors import CheckpointError
-from runtime.jsonfile import read_json, write_json
+from runtime.errors import CheckpointError, brief
+from runtime.jsonfile import read_json, write_bytes, write_json
+from runtime.manifest import require_plain
 from runtime.schema import parse, to_dict
 
 from .architectures import without_pretrained
@@ -70,6 +71,10 @@ class CheckpointInfo:
     """Data, seed, versions and options of the training."""
     metrics: dict[str, object]
     """Scores of the model, and of branches that have a map of their own."""
+
+    def __post_init__(self) -> None:
+        """Refuse a name that leads elsewhere: bundles are called by it."""
+        require_plain("config", self.config)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,9 +156,7 @@ def save_checkpoint(folder: Path, model: LandCoverModel, origin: Origin) -> Path
     (folder / CHECKPOINT_NAME).unlink(missing_ok=True)
     config = model.config
     state = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
-    part = folder / f"{WEIGHTS_NAME}.part"
-    part.write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
-    part.replace(folder / WEIGHTS_NAME)
+    write_bytes(folder / WEIGHTS_NAME, safetensors.torch.save(state, metadata={"format": "pt"}))
     write_json(folder / CONFIG_NAME, to_dict(config))
     info = CheckpointInfo(
         format_version=FORMAT_VERSION,
@@ -287,8 +290,8 @@ def _check_file(folder: Path, name: str, info: CheckpointInfo) -> None:
     found = sha256_of(file)
     if found != info.files[name]:
         raise CheckpointError(
-            f"{file} has sha256 {found[:12]}..., {CHECKPOINT_NAME} says "
-            f"{info.files[name][:12]}...; the file was changed or damaged; copy it again"
+            f"{file} has sha256 {found[:12]}...; expected {info.files[name][:12]}... as "
+            f"{CHECKPOINT_NAME} says; the file was changed or damaged, copy it again"
         )
 
 
@@ -297,7 +300,8 @@ def _load_weights(model: LandCoverModel, file: Path) -> None:
         state = safetensors.torch.load_file(file)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"{file} cannot be read as safetensors ({error}); restore the file"
+            f"{file} cannot be read as safetensors ({brief(error)}); expected a whole file of "
+            "tensors; restore it"
         ) from error
     different = difference(model, state)
     if different is not None:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from runtime import schema
 from runtime.errors import ConfigError
-from runtime.manifest import ValueScaling
+from runtime.manifest import ValueScaling, require_plain
 from runtime.satellite import BANDS, DatePolicy
 from runtime.tomlfile import read_toml
 
@@ -111,6 +111,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse a run without a model, or one whose parts do not fit together."""
+        require_plain("config", self.name)
         branches = len(self.aerial) + (self.satellite is not None)
         self.training.check(
             classes=self.num_classes, bands=self.input.aerial_bands, joint=self.joint is not None

@@ -6,6 +6,8 @@ FOLDER/version_N/   logs of the Nth attempt, as CSV and for TensorBoard
 """
 
 import inspect
+import io
+import os
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,12 +17,14 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch.nn.parallel import DistributedDataParallel
 
 from runtime.errors import CheckpointError, ConfigError
+from runtime.jsonfile import write_bytes
 
 from .branch import TUNE_LOSS, TUNE_MIOU, BranchPlan, BranchTraining
 from .processes import OnStep, run_together
@@ -176,7 +180,7 @@ class _Job:
             "devices": self.options.devices,
             "strategy": _ddp(backend) if several else "auto",
             "sync_batchnorm": several and accelerator == "gpu",
-            "plugins": [LightningEnvironment()],
+            "plugins": [LightningEnvironment(), _WholeFiles()],
         }
 
     def _loggers(self) -> list[Any]:
@@ -212,6 +216,29 @@ def _ddp(backend: str) -> DDPStrategy:
 def _every(plan: BranchPlan) -> int:
     """Steps between two losses that are looked at; every stretch has one."""
     return max(1, min(plan.steps // LOSSES_PER_RUN, plan.steps // plan.checks))
+
+
+class _WholeFiles(TorchCheckpointIO):
+    """Saves beside a file and renames.
+
+    Lightning copies from the folder of temporary files where that is on another disk, and a process
+    may be killed meanwhile.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        write_bytes(Path(path), content.getvalue())
+
+    def load_checkpoint(
+        self, path: str | os.PathLike[str], map_location: Any = None, weights_only: Any = None
+    ) -> dict[str, Any]:
+        state = read_state(Path(path))
+        if state is None:
+            raise CheckpointError(f"{path} is gone; expected the state of a training; restore it")
+        return state
 
 
 class _Progress(Callback):

@@ -9,6 +9,7 @@ Reference: Dimitrovski et al. 2024 (LF-DLM), arXiv 2410.00469, which gives one f
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from runtime.classes import LandCoverClass
+from runtime.jsonfile import write_text
 from runtime.metrics import ConfusionMatrix, Scores, score
 
 from .batches import Patches, labels_of
@@ -200,14 +202,13 @@ def collect(
 
 def write_sweep(path: Path, rows: Sequence[SweepRow]) -> None:
     """Write what was tried as CSV; mIoU and accuracy are 0 to 1."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["scope", "satellite_weight", "miou", "accuracy", "chosen"])
-        for row in rows:
-            scores = (f"{row.miou:.6f}", f"{row.accuracy:.6f}")
-            writer.writerow([row.scope, row.satellite_weight, *scores, int(row.chosen)])
-    part.replace(path)
+    stream = StringIO()
+    writer = csv.writer(stream)
+    writer.writerow(["scope", "satellite_weight", "miou", "accuracy", "chosen"])
+    for row in rows:
+        scores = (f"{row.miou:.6f}", f"{row.accuracy:.6f}")
+        writer.writerow([row.scope, row.satellite_weight, *scores, int(row.chosen)])
+    write_text(path, stream.getvalue())
 
 
 def _best(tried: Sequence[Scores]) -> int:

@@ -1,13 +1,16 @@
 """The folder of a run: what it was started with, and which branches are finished.
 
 RUN/config.json              the configuration
-RUN/run.json                 data, seed, length and patches set aside
+RUN/run.json                 data, seed, length and patches set aside; written last of the two
+RUN/.lock                    held while a process trains there
 RUN/branches/NAME/           logs and weights on the way (see `fit`)
 RUN/branches/NAME.safetensors, NAME.json    a finished branch
 RUN/branches/NAME/stage_N/                  logs and weights of a stage, where there are stages
 RUN/branches/NAME/stage_N.safetensors, stage_N.json
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +18,10 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import nn
 
+from runtime.alone import alone
 from runtime.dataset import Dataset
 from runtime.errors import CheckpointError, ConfigError, DataError
-from runtime.jsonfile import read_json, write_json
+from runtime.jsonfile import read_json, write_bytes, write_json
 from runtime.products import OffsetOption
 from runtime.schema import parse, to_dict
 
@@ -28,6 +32,7 @@ from .plan import TrainOptions
 from .start import Start, start_of
 
 RUN_NAME = "run.json"
+LOCK_NAME = ".lock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +54,22 @@ class RunInfo:
     """None where the run began with random or pretrained weights."""
 
 
+@contextmanager
+def held_run(out: Path) -> Iterator[None]:
+    """Make a run's folder and keep other processes out, inside the `with` block.
+
+    Raises:
+        BusyError: If another one trains there.
+        ConfigError: If it is a file.
+        OSError: If it cannot be made.
+    """
+    if out.is_file():
+        raise ConfigError(f"{out} is a file; expected a new folder; use another name")
+    out.mkdir(parents=True, exist_ok=True)
+    with alone(out / LOCK_NAME, making=out):
+        yield
+
+
 def start_run(
     out: Path, config: TrainConfig, dataset: Dataset, options: TrainOptions, tune: tuple[str, ...]
 ) -> RunInfo:
@@ -58,7 +79,7 @@ def start_run(
         ConfigError: If the folder already holds something.
         CheckpointError: If the checkpoint to begin with is none.
     """
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+    if _is_in_use(out):
         remedy = f"`segx train --resume {out}`" if (out / RUN_NAME).is_file() else "another folder"
         raise ConfigError(f"{out} already holds files; expected a new folder; use {remedy}")
     info = RunInfo(
@@ -73,6 +94,18 @@ def start_run(
     write_json(out / CONFIG_NAME, to_dict(config))
     write_json(out / RUN_NAME, info)
     return info
+
+
+def _is_in_use(out: Path) -> bool:
+    """Whether a folder holds more than a start leaves that was cut short before its last file."""
+    names = {path.name for path in out.iterdir() if not path.name.startswith(".")}
+    if names != {CONFIG_NAME}:
+        return bool(names)
+    try:
+        read_config(out)
+    except CheckpointError:
+        return True
+    return False
 
 
 def read_run(out: Path) -> tuple[TrainConfig, RunInfo]:
@@ -140,14 +173,9 @@ class BranchFiles:
     def finish(self, branch: nn.Module, fitted: Fitted) -> None:
         """Save a finished branch or stage and drop the weights on the way."""
         state = {name: value.cpu().contiguous() for name, value in branch.state_dict().items()}
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        part = self._weights.with_suffix(".part")
-        part.write_bytes(safetensors.torch.save(state))
-        part.replace(self._weights)
+        write_bytes(self._weights, safetensors.torch.save(state))
         write_json(self._record, fitted)
-        stages = self.folder.glob("stage_*.safetensors")
-        for path in (self.folder / LAST, self.folder / BEST, *stages):
-            path.unlink(missing_ok=True)
+        self._tidy()
 
     def stages(self, count: int) -> "tuple[BranchFiles, ...]":
         """Give where so many stages of the branch lie; a single one is the branch."""
@@ -171,9 +199,16 @@ class BranchFiles:
                 f"{self._weights} cannot be read ({str(error).splitlines()[0]}); expected a "
                 f"finished branch; delete {self._record} to train it again"
             ) from error
+        self._tidy()
         expected = "the record of a finished branch; delete it to train the branch again"
         data = read_json(self._record, expected=expected, error=CheckpointError)
         return parse(Fitted, data, where=str(self._record), error=CheckpointError)
+
+    def _tidy(self) -> None:
+        """Drop the weights on the way of a branch or stage that is finished."""
+        stages = self.folder.glob("stage_*.safetensors")
+        for path in (self.folder / LAST, self.folder / BEST, *stages):
+            path.unlink(missing_ok=True)
 
     @property
     def _weights(self) -> Path:

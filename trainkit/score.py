@@ -3,12 +3,14 @@
 import csv
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from runtime.classes import LandCoverClass
+from runtime.jsonfile import write_text
 from runtime.metrics import ConfusionMatrix, Scores, score
 from runtime.sample import Sample
 
@@ -101,15 +103,14 @@ def remarks(results: BranchScores) -> list[str]:
 
 def write_table(path: Path, results: BranchScores) -> None:
     """Write the IoU of each class and the mIoU as CSV; all values are 0 to 1."""
-    part = path.with_name(path.name + ".part")
+    stream = StringIO()
+    writer = csv.writer(stream)
     names = list(results.scores)
-    with part.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["class", "share", "scored", *(f"iou_{name}" for name in names)])
-        for k, fused in enumerate(results.fused.classes):
-            ious = (f"{results.scores[name].classes[k].iou:.6f}" for name in names)
-            writer.writerow([fused.name, f"{fused.share:.6f}", int(fused.scored), *ious])
-        for label, key in (("mIoU", "miou"), ("accuracy", "accuracy")):
-            values = (f"{getattr(results.scores[name], key):.6f}" for name in names)
-            writer.writerow([label, "", results.fused.scored_classes, *values])
-    part.replace(path)
+    writer.writerow(["class", "share", "scored", *(f"iou_{name}" for name in names)])
+    for k, fused in enumerate(results.fused.classes):
+        ious = (f"{results.scores[name].classes[k].iou:.6f}" for name in names)
+        writer.writerow([fused.name, f"{fused.share:.6f}", int(fused.scored), *ious])
+    for label, key in (("mIoU", "miou"), ("accuracy", "accuracy")):
+        values = (f"{getattr(results.scores[name], key):.6f}" for name in names)
+        writer.writerow([label, "", results.fused.scored_classes, *values])
+    write_text(path, stream.getvalue())

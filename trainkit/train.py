@@ -14,7 +14,7 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 
-from runtime.dataset import open_dataset
+from runtime.dataset import Dataset, open_dataset
 from runtime.jsonfile import write_json
 
 from .branch import BranchPlan
@@ -26,7 +26,7 @@ from .models import LandCoverModel, LateFusionModel, build
 from .plan import TrainOptions, branch_training, plan_stages
 from .processes import OnStep
 from .provenance import origin_of
-from .run import BranchFiles, resume_run, start_run
+from .run import BranchFiles, held_run, resume_run, start_run
 from .score import BranchScores, score_branches, write_table
 from .start import load_start
 from .survey import REPORTING_SPLIT, PatchSets, Survey, split_patches, survey
@@ -70,11 +70,20 @@ def train(config: TrainConfig, data: Path, out: Path, options: TrainOptions, wat
         ConfigError: If the config is of a user's own module, or does not fit the data or the
             devices, or `out` is in use.
         CheckpointError: If the run to go on with, or pretrained weights, cannot be read.
+        BusyError: If another process trains in `out`.
     """
     require_trainable(config)
     dataset = open_dataset(
         data, tile=config.input.tile_size, satellite_offset=options.satellite_offset
     )
+    with held_run(out):
+        return _train(config, dataset, out, options, watch)
+
+
+def _train(
+    config: TrainConfig, dataset: Dataset, out: Path, options: TrainOptions, watch: Watch
+) -> Path:
+    """Train in a folder that is this process's own."""
     sets = split_patches(dataset, config)
     begin = resume_run if options.resume else start_run
     run = begin(out, config, dataset, options, sets.tune.ids)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from runtime.card import ModelCard
 from runtime.classes import LandCoverClass
 from runtime.errors import ConfigError
-from runtime.manifest import AerialSpec, Normalization, ValueScaling
+from runtime.manifest import AerialSpec, Normalization, ValueScaling, require_plain
 from runtime.satellite import BANDS, DatePolicy, SatelliteSpec
 from runtime.schema import parse
 from runtime.tomlfile import read_toml
@@ -126,6 +126,8 @@ class Declaration:
 
     def __post_init__(self) -> None:
         """Refuse classes that no map can hold, and sizes that leave no interior."""
+        if self.name:  # without one it is that of the file
+            require_plain("model", self.name)
         if not 2 <= len(self.classes) <= 255:
             raise ValueError(f"{len(self.classes)} classes; expected 2 to 255")
         self.aerial_spec(is_exact=False)

@@ -25,6 +25,7 @@ from runtime.bundle import SUFFIX, Bundle, sha256_of
 from runtime.errors import BundleError, ConfigError
 from runtime.evaluate import check_classes
 from runtime.manifest import PartSpec, TensorSpec
+from runtime.part_shapes import BATCH
 from trainkit.models import Part, PartTensor
 
 from ..accuracy import EvalData, judge, measure
@@ -36,7 +37,7 @@ from ..merge_graph import is_merged, merge_graphs, merged_spec
 from ..package import check_target, hashes, publish, staging, write_evidence
 from ..samples import choose_samples, random_feed
 from ..stages import BACKENDS
-from ..to_onnx import BATCH, part_to_onnx
+from ..to_onnx import part_to_onnx
 from ..watch import SILENT, Steps, Watch
 from .declaration import Declaration
 from .describe import Found, describe_imported

@@ -15,8 +15,8 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from runtime.manifest import PartSpec, Role, TensorSpec
+from runtime.part_shapes import BATCH
 
-from ..to_onnx import BATCH
 from .graph_edit import Known, known_values, needed, producers, renamed
 from .wrap import SCORES
 

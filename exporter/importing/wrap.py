@@ -16,9 +16,10 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from runtime.errors import BundleError, ConfigError
 from runtime.manifest import TensorSpec
+from runtime.part_shapes import BATCH
 from runtime.satellite import MONTHS
 
-from ..to_onnx import BATCH, IR_VERSION
+from ..to_onnx import IR_VERSION
 from .declaration import Declaration, SatelliteInput, scale_of
 from .ending import Ending
 from .graph_edit import INSIDE, needed, renamed

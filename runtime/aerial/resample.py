@@ -9,6 +9,7 @@ is the same in every window, bit for bit.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 from affine import Affine
@@ -36,7 +37,43 @@ def resample_bytes(channels: int) -> int:
     return _PIECE_PX * (source_and_result + sums)
 
 
-Places = range | NDArray[np.intp]
+@dataclass(frozen=True, slots=True)
+class Nearest(Sequence[int]):
+    """Rows or columns of a grid that hold the centres of a run of the mosaic's.
+
+    They are worked out when they are asked for: of many files they would fill the memory.
+    """
+
+    run: range
+    """Rows or columns of the mosaic."""
+    scale: float
+    """Those of the mosaic to one of the grid."""
+    size: int
+    """Rows or columns of the grid."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.run)
+
+    @overload
+    def __getitem__(self, index: int) -> int: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Nearest": ...
+    def __getitem__(self, index: int | slice) -> "int | Nearest":
+        """Give one of them, or some."""
+        if isinstance(index, slice):
+            return Nearest(self.run[index], self.scale, self.size)
+        place = math.floor((self.run[index] + 0.5) / self.scale + _EDGE)
+        return min(max(place, 0), self.size - 1)
+
+    def array(self) -> NDArray[np.intp]:
+        """Work out all of them."""
+        centres = (np.arange(self.run.start, self.run.stop) + 0.5) / self.scale
+        places: NDArray[np.intp] = np.floor(centres + _EDGE).astype(np.intp)
+        return places.clip(0, self.size - 1)
+
+
+Places = range | Nearest
 """Rows or columns of a grid, one for each of a file; never falling."""
 
 
@@ -68,15 +105,13 @@ class TileGrid:
 
     def rows_of(self, file: AerialFile) -> Places:
         """Row of this grid whose pixels hold the centres of each row of a file."""
-        if not self.resampled:
-            return range(file.rows.start, file.rows.stop)
-        return _holding(file.rows, self.row_scale, self.grid.shape[0])
+        run = range(file.rows.start, file.rows.stop)
+        return Nearest(run, self.row_scale, self.grid.shape[0]) if self.resampled else run
 
     def cols_of(self, file: AerialFile) -> Places:
         """Column of this grid that holds the centres of each column of a file."""
-        if not self.resampled:
-            return range(file.cols.start, file.cols.stop)
-        return _holding(file.cols, self.col_scale, self.grid.shape[1])
+        run = range(file.cols.start, file.cols.stop)
+        return Nearest(run, self.col_scale, self.grid.shape[1]) if self.resampled else run
 
 
 def tile_grid(
@@ -251,12 +286,6 @@ def _joined(pieces: Sequence[AerialWindow]) -> AerialWindow:
         valid=np.concatenate([piece.valid for piece in pieces]),
         damaged=damaged,
     )
-
-
-def _holding(run: slice, scale: float, size: int) -> NDArray[np.intp]:
-    """Pixels of a grid that hold the centres of a run of the mosaic's pixels."""
-    centres = (np.arange(run.start, run.stop) + 0.5) / scale
-    return np.clip(np.floor(centres + _EDGE), 0, size - 1).astype(np.intp)
 
 
 def _covering(size: int, scale: float) -> int:

@@ -68,7 +68,10 @@ class FolderSettings:
                 if found.count(item) > 1:
                     raise ValueError(f"the {what} {item} is given twice; give each once")
         if not all(0 <= value <= HIGHEST_VALUE for value in (*self.values, *self.ignore)):
-            raise ValueError(f"a label value is not 0 to {HIGHEST_VALUE}; correct it")
+            raise ValueError(
+                f"a label value is not 0 to {HIGHEST_VALUE}; expected what labels can hold; "
+                "correct it"
+            )
         if self.resolution_m is not None and not 0 < self.resolution_m < 1e4:
             raise ValueError(f"resolution_m is {self.resolution_m}; give metres per pixel")
 

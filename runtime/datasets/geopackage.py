@@ -12,6 +12,9 @@ from pathlib import Path
 
 from ..errors import DataError, brief
 
+MOST_STEPS = 50_000_000
+"""Instructions of SQLite for one question; 240 000 rows take a million."""
+
 
 @dataclass(frozen=True)
 class PatchColumn:
@@ -57,11 +60,18 @@ class PatchColumn:
 
     @cached_property
     def _layer(self) -> str:
-        """Name of the layer that has both columns."""
+        """Name of the layer that has both columns.
+
+        It is a table of rows, no view that may not end; `table_info` names no computed columns.
+        """
         seen: list[str] = []
         with self._open() as database:
+            tables = _tables(database)
+            if "gpkg_contents" not in tables:
+                raise sqlite3.DatabaseError("it has no table gpkg_contents")
             layers = database.execute("SELECT table_name FROM gpkg_contents").fetchall()
-            for layer in [name for (name,) in layers if isinstance(name, str)]:
+            named = [name for (name,) in layers if isinstance(name, str)]
+            for layer in [name for name in named if name.lower() in tables]:
                 columns = [
                     row[1] for row in database.execute(f"PRAGMA table_info({_quoted(layer)})")
                 ]
@@ -87,12 +97,21 @@ class PatchColumn:
         where = f"{self.path.resolve().as_uri()}?mode=ro&immutable=1"
         try:
             with closing(sqlite3.connect(where, uri=True)) as database:
+                database.set_progress_handler(lambda: 1, MOST_STEPS)
                 yield database
-        except (sqlite3.Error, UnicodeDecodeError) as error:
+        except (sqlite3.Error, ValueError) as error:
             raise DataError(
                 f"{self.path} cannot be read as a GeoPackage ({brief(error)}); expected the file "
                 "as published; restore it"
             ) from error
+
+
+def _tables(database: sqlite3.Connection) -> set[str]:
+    """Names of the tables that hold rows of their own, in small letters."""
+    found = database.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0"
+    ).fetchall()
+    return {name.lower() for (name,) in found if isinstance(name, str)}
 
 
 def _quoted(name: str) -> str:

@@ -32,6 +32,7 @@ from ..products import OffsetOption
 from ..raster import RasterInfo, RasterReader, describe
 from ..sample import Sample
 from ..satellite import SatelliteInput, SatelliteSpec
+from ..textfile import read_text
 from .series_folder import SeriesFolder
 from .splits import LISTED, Split, SplitPatches, assign
 
@@ -268,11 +269,5 @@ def _tiles(path: Path, grid: Grid) -> Iterator[SheetTile]:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path} cannot be read as text ({error}); expected one tile NAME_k per line; restore "
-            "the file"
-        ) from error
+    lines = read_text(path, expected="one tile NAME_k per line; restore the file").splitlines()
     return [line.strip() for line in lines if line.strip()]

@@ -146,7 +146,10 @@ def _from_file(path: Path, areas: Mapping[str, str]) -> dict[Split, tuple[str, .
         named = [str(name).removesuffix(".tif") for name in ids]
         for name in named:
             if name not in areas and name not in members:
-                raise DataError(f"{path} lists {name} in '{split}', which is not there; remove it")
+                raise DataError(
+                    f"{path} lists {name[:80]!r} in '{split}', which is not there; expected "
+                    "patches or areas of this data set; remove it"
+                )
         patches = [patch for name in named for patch in _meant(name, areas, members)]
         for name in patches:
             if name in seen:

@@ -58,16 +58,21 @@ class Layer:
             kind: What it holds.
         """
         self.name = name
-        self.files = {f"{name}.tif": folder / f"{name}.part.cog"}
-        """Where each of its files is made, by final name; the raster comes first."""
-        if kind.classes:
-            self.files |= {file: folder / f"{file}.part" for file in side_names(name)}
         self.covered = Covered(grid.shape[1])
         self._grid = grid
         self._kind = kind
         self._spool = Spool(
             folder / f"{name}.raw", grid.shape, bands=len(kind.bands), rule=kind.overviews
         )
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Where each of its files is made, by final name; the raster comes first."""
+        name, folder = self.name, self._spool.path.parent
+        files = {f"{name}.tif": folder / f"{name}.part.cog"}
+        if self._kind.classes:
+            files |= {file: folder / f"{file}.part" for file in side_names(name)}
+        return files
 
     def recover(self, pieces: Iterable[Piece], blocks: int) -> None:
         """Count in what an earlier run left, as far as the disk holds it unchanged.
@@ -154,11 +159,12 @@ class Layer:
         Raises:
             RasterioError: If one cannot be written; `cog.FAILURES` lists what else is raised then.
         """
-        write_cog(self._spool, self._grid, self._kind, tags, self.files[f"{self.name}.tif"])
+        files = self.files
+        write_cog(self._spool, self._grid, self._kind, tags, files[f"{self.name}.tif"])
         if self._kind.classes:
             table = count_table(self._kind.classes, self._spool.counts(), self._grid)
             for file, content in side_files(self.name, table).items():
-                self.files[file].write_bytes(content)
+                files[file].write_bytes(content)
 
     def publish(self, out: Path) -> None:
         """Give the final files their names in a folder.

@@ -14,7 +14,6 @@ import struct
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +39,8 @@ _COLUMNS = (
 _WIDTHS = {_INTEGER: (10, 0), _REAL: (20, 2), _TEXT: (64, 0)}
 """Characters and digits behind the point, in a DBF."""
 _ANSI = "cp1252"
+_DAY = (70, 1, 1)
+"""A DBF names the day of its last change; with this one, the same map always has the same file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,10 +135,10 @@ def _dbf(table: Sequence[TableRow]) -> bytes:
     ]
     length = 1 + sum(width for _, _, width, _ in columns)
     start = 32 + 32 * len(heads) + 1
-    today, language = date.today(), 0x57
+    language = 0x57
     head = struct.pack(
         "<4BLHH17xB2x",
-        *(3, today.year - 1900, today.month, today.day, len(table), start, length, language),
+        *(3, *_DAY, len(table), start, length, language),
     )
     lines = [
         b" "

@@ -7,6 +7,7 @@ in the same order, the largest first. What is written twice is there once.
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from io import FileIO
 from pathlib import Path
 
@@ -49,12 +50,7 @@ class Spool:
         self.bands = bands
         self._rule = rule
         self._made = False
-        levels, offset = [], 0
-        for height, width in level_shapes(shape):
-            levels.append(Level(shape=(height, width), offset=offset))
-            offset += height * width * bands
-        self.levels = tuple(levels)
-        self._bytes = offset
+        self.levels = _levels(shape, bands)
 
     def block_rows(self, block: int) -> slice:
         """Rows of a block row of the map."""
@@ -154,7 +150,7 @@ class Spool:
         """Open the file, which has its full length from the beginning; holes cost no room."""
         if not self._made:
             with self.path.open("ab") as file:
-                file.truncate(self._bytes)
+                file.truncate(spool_bytes(self.levels[0].shape, self.bands))
             self._made = True
         return self.path.open("r+b", buffering=0)
 
@@ -199,6 +195,16 @@ def spool_bytes(shape: tuple[int, int], bands: int) -> int:
         bands: Bands of the map.
     """
     return sum(height * width * bands for height, width in level_shapes(shape))
+
+
+@lru_cache(maxsize=64)
+def _levels(shape: tuple[int, int], bands: int) -> tuple[Level, ...]:
+    """Lay out a raw file; a run may have tens of thousands of one shape, which share this."""
+    levels, offset = [], 0
+    for height, width in level_shapes(shape):
+        levels.append(Level(shape=(height, width), offset=offset))
+        offset += height * width * bands
+    return tuple(levels)
 
 
 def _lines(values: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -34,7 +34,9 @@ FOLDER = ".segx-run"
 SHARD_WAIT_S = 60.0
 """Seconds that a shard waits for its own folder: a worker that is killed may take some to die."""
 _WAIT_S = 2.0
-"""Seconds to wait for a folder that somebody may only be looking into."""
+"""Seconds to wait for a folder that somebody may only be looking into. A run of the whole waits
+twice as long for shards: one that waits for that run gives up first, and two never stop each other.
+"""
 _LOCK = "lock"
 _JOURNAL = "journal"
 _DONE = "done"
@@ -213,7 +215,7 @@ class Workplace:
         an open file for each.
         """
         for folder in sorted(self.out.glob(f"{FOLDER}-*-of-*")):
-            with _held(folder, _WAIT_S):
+            with _held(folder, 2 * _WAIT_S):
                 recorded = read_journal(folder / _JOURNAL)
                 if self._restart:
                     _clear(folder)
@@ -227,8 +229,7 @@ class Workplace:
         """Refuse a shard beside a run of the whole, of another command, or of other shards."""
         whole = self.out / FOLDER
         if (whole / _LOCK).exists():
-            with _held(whole, _WAIT_S):
-                pass
+            _await_whole(self.out)
             recorded = read_journal(whole / _JOURNAL)
             if recorded is not None and not self._restart:
                 self._is_ours(recorded)
@@ -323,6 +324,23 @@ def _busy(out: Path) -> BusyError:
         f"{out} is being written by another run; expected one run in a folder; wait for its end or "
         "choose another --out"
     )
+
+
+def _await_whole(out: Path) -> None:
+    """Wait a little for a run of the whole.
+
+    Raises:
+        BusyError: If it is at work for longer.
+    """
+    try:
+        with _held(out / FOLDER, _WAIT_S):
+            pass
+    except EngineError as error:
+        raise BusyError(
+            f"{out} is being written by a run of the whole, such as the last shard, which puts the "
+            "maps together; expected none beside a shard; wait for its end: what is done then is "
+            "not done again"
+        ) from error
 
 
 def _held(folder: Path, limit_s: float) -> contextlib.AbstractContextManager[bool]:

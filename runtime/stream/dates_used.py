@@ -56,6 +56,6 @@ class DatesUsed:
 def _meets(strip: SheetStrip, rows: slice, cols: slice) -> bool:
     """Whether a window of the tile grid and a file's part of a strip share pixels."""
     return all(
-        int(places[0]) < window.stop and window.start <= int(places[-1])
+        places[0] < window.stop and window.start <= places[-1]
         for places, window in ((strip.rows, rows), (strip.taken, cols))
     )

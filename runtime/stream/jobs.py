@@ -4,6 +4,8 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ..aerial.extents import Extents
+from ..aerial.mosaic import AerialFile
 from ..aerial.resample import Places
 from ..output.kinds import BLOCK
 from ..raster import reflected
@@ -41,7 +43,7 @@ class SheetStrip:
         found: list[slice] = []
         for block in self.missing:
             rows = self.block_rows(block)
-            start, stop = int(rows[0]), int(rows[-1]) + 1
+            start, stop = rows[0], rows[-1] + 1
             if found and start <= found[-1].stop:
                 found[-1] = slice(found[-1].start, stop)
             else:
@@ -84,28 +86,32 @@ class Job:
         needed.
         """
         tiles = self.area.tiles(self.rows, self.cols)
+        return tiles if self.area.overlaps else _meeting(tiles, self._missing())
+
+    @property
+    def tile_count(self) -> int:
+        """Number of those tiles; where none leans on another, found without going through them."""
         if self.area.overlaps:
-            return tiles
-        return _meeting(
-            tiles,
-            [
-                (span, slice(int(item.taken[0]), int(item.taken[-1]) + 1))
-                for item in self.sheets
-                for span in item.spans()
-            ],
-        )
+            return sum(1 for _ in self.tiles())
+        return self.area.plan.meeting(Extents.of(self._missing()))
+
+    def _missing(self) -> list[tuple[slice, slice]]:
+        """Windows of the tile grid that are still wanted."""
+        return [(rows, _span(item.taken)) for item in self.sheets for rows in item.spans()]
 
 
 def count_tiles(area: Area) -> int:
     """Number of an area's tiles that a run from the beginning runs, if all hold data."""
-    places = [
-        tuple(slice(int(index[0]), int(index[-1]) + 1) for index in indices)
-        for file in area.mosaic.files
-        for indices in [(area.tile_grid.rows_of(file), area.tile_grid.cols_of(file))]
-    ]
-    height, width = area.plan.shape
-    tiles = area.tiles(slice(0, height), slice(0, width))
-    return sum(1 for _ in _meeting(tiles, [(rows, cols) for rows, cols in places]))
+    return area.plan.meeting(Extents.of([_place(area, file) for file in area.mosaic.files]))
+
+
+def _place(area: Area, file: AerialFile) -> tuple[slice, slice]:
+    """Window of the tile grid that a file's maps take their values from."""
+    return _span(area.tile_grid.rows_of(file)), _span(area.tile_grid.cols_of(file))
+
+
+def _span(places: Places) -> slice:
+    return slice(places[0], places[-1] + 1)
 
 
 def _meeting(tiles: Iterator[Tile], places: Sequence[tuple[slice, slice]]) -> Iterator[Tile]:
@@ -141,8 +147,11 @@ def make_jobs(
             for file, sheet in zip(area.mosaic.files, made, strict=True)
             if not sheet.finished
         ]
+        extents = Extents.of([(_span(rows), _span(cols)) for _, rows, cols in places])
+        height = slice(0, area.plan.shape[0])
         for cols in area.plan.strips(strip_tiles):
-            strips = [_strip(cols, *place) for place in places]
+            near = extents.overlapping(height, cols)
+            strips = [_strip(cols, *places[index]) for index in near]
             wanted = tuple(strip for strip in strips if strip is not None)
             if wanted:
                 jobs.append(Job(area=area, cols=cols, sheets=wanted))

@@ -203,6 +203,7 @@ def _run(index: Places) -> Index:
     """Write consecutive indices as a slice."""
     if isinstance(index, range):
         return slice(index.start, index.stop)
-    if bool((np.diff(index) == 1).all()):
-        return slice(int(index[0]), int(index[-1]) + 1)
-    return index
+    places = index.array()
+    if bool((np.diff(places) == 1).all()):
+        return slice(int(places[0]), int(places[-1]) + 1)
+    return places

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ..infer_steps import Input, Output, map_here, map_on_ray
+from ..infer_steps import Reports, map_here, map_on_ray
 from ..options import (
     BackendFlag,
     BackendName,
@@ -158,6 +158,7 @@ def infer(
 
     Example: segx infer tiles/ --bundle bundles/lf-dlm-tiny-fp32.segx --confidence
     """
+    from runtime.mapping import MapRequest
     from runtime.stream.options import InferOptions
 
     from .. import __version__
@@ -206,9 +207,11 @@ def infer(
         raise typer.BadParameter("there is no page of a --dry-run", param_hint="--html")
     share = share_of(shard, ray, shards, dry_run=dry_run, html=html)
     request = flags.request(variant=options.variant, batch=batch or options.batch)
-    given, found = Input(source, satellite), bundle_or_newest(bundle)
-    made = Output(out, json, html, after, share)
+    wanted = MapRequest(
+        source=source, satellite=satellite, out=out, options=options, shard=share, after=after
+    )
+    found, reports = bundle_or_newest(bundle), Reports(json, html)
     if ray is not None:
-        map_on_ray(given, found, request, options, made, ray, shards)
+        map_on_ray(wanted, found, request, reports, address=ray, shards=shards)
     else:
-        map_here(given, found, request, options, made, dry_run)
+        map_here(wanted, found, request, reports, dry_run=dry_run)

@@ -165,7 +165,8 @@ class _Screen:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._bar.close()
-        if kind is KeyboardInterrupt and (self.folder / "run.json").is_file():
+        stopped = kind is not None and issubclass(kind, (KeyboardInterrupt, OSError))
+        if stopped and (self.folder / "run.json").is_file():
             from ..console import say
 
             say(f"stopped; go on with: segx train --resume {self.folder}")

@@ -12,8 +12,8 @@ from runtime.pipeline import map_survey
 from runtime.scene import Scene, find_scenes
 from runtime.stream.options import InferOptions
 from runtime.stream.survey import Survey, make_survey
+from runtime.tally import Tally
 
-from ..models import tally_of
 from .classes import Confusion
 from .document import Section
 from .imagery import labels_of, map_path, read_map, read_view
@@ -55,7 +55,7 @@ def map_once(
     card = bundle.card
     scenes = find_scenes(source, None, needs_satellite=card.satellite is not None)[:1]
     survey = make_survey(scenes, card, InferOptions(confidence=True, allow_toy=True))
-    map_survey(survey, opened.model, folder, tally=tally_of(opened), on_tile=advance)
+    map_survey(survey, opened.model, folder, tally=Tally.of(opened), on_tile=advance)
     scene = scenes[0]
     confusion = _confusion(label, scene, card, survey, folder)
     return Trial(label=label, scene=scene, survey=survey, folder=folder, confusion=confusion)
@@ -92,24 +92,21 @@ def show_trials(trials: Sequence[Trial], *, about: str) -> Section:
     return pictures_section(view, maps, about=about)
 
 
-def show_run(
-    scenes: Sequence[Scene], survey: Survey, folder: Path, *, label: str
-) -> Section | None:
+def show_run(survey: Survey, folder: Path, *, label: str) -> Section | None:
     """Show the first map that a run wrote; None where it wrote none, as some of several runs do.
 
     Args:
-        scenes: What was mapped.
-        survey: The same, as it was cut into tiles.
+        survey: What was mapped.
         folder: Where the maps lie.
         label: Names the map.
     """
-    by_path = {scene.aerial: scene for scene in scenes}
     for area in survey.areas:
         for file in area.mosaic.files:
-            scene = by_path[file.path]
+            satellite = area.mosaic.satellite
+            scene = Scene(aerial=file.path, satellite=satellite, assume_crs=file.assume_crs)
             if map_path(scene, survey.card, folder).is_file():
                 view = read_view(scene, survey.card, area.bands)
                 shown = read_map(label, scene, survey.card, folder, view.crop)
-                about = f"Map of {file.path.name}, one of {len(scenes)}."
+                about = f"Map of {file.path.name}, one of {len(survey.files)}."
                 return pictures_section(view, [shown], about=about)
     return None

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from runtime.geoseries import GeoSeries, open_series
 from runtime.radiometry import DateOffset
+from runtime.raster_files import open_raster
 from runtime.satellite import BANDS
 from runtime.scene import SATELLITE_FOLDER, SCENE_AERIAL
 
@@ -98,7 +99,7 @@ def _write_product(root: Path, series: GeoSeries, place: int) -> None:
         folder.mkdir(parents=True)
     day, transform, crs = f"{found.day:%Y%m%d}", series.grid.transform, series.grid.crs.to_string()
     stem = f"{TILE}_{day}T100031"
-    with rasterio.open(files.bands) as source:
+    with open_raster(files.bands) as source:
         dn = source.read()
     for band, image in zip(BANDS, dn, strict=True):
         if band in FINE:
@@ -107,7 +108,7 @@ def _write_product(root: Path, series: GeoSeries, place: int) -> None:
             mean = np.rint(_fours(image).mean(axis=(1, 3))).astype(np.uint16)
             _write_jp2(images / "R20m" / f"{stem}_{band}_20m.jp2", mean, _coarse(transform), crs)
     if files.masks is not None:
-        with rasterio.open(files.masks) as source:
+        with open_raster(files.masks) as source:
             cover = source.read()
         for layer, image in zip(("SNWPRB", "CLDPRB"), cover, strict=True):
             most = _fours(image).max(axis=(1, 3))

@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
@@ -20,10 +19,13 @@ from rasterio.windows import Window
 
 from runtime.errors import BandError, DataError, GridError, brief
 from runtime.grid import Grid
+from runtime.raster_files import open_named, open_raster
 from runtime.satellite import BANDS
 
 DRIVERS = {".jp2": "JP2OpenJPEG", ".tif": "GTiff", ".tiff": "GTiff"}
-"""What may be opened, by ending: files that hold their pixels themselves."""
+"""GDAL's drivers by ending, for files in a zip or catalogue; they hold their pixels themselves."""
+REMOTE = "/vsicurl/"
+"""What begins so lies in a catalogue that the user named."""
 MOST_PX = 40_000
 """Pixels on a side of a layer at most."""
 
@@ -99,19 +101,17 @@ class OpenLayer(AbstractContextManager["OpenLayer"]):
 
 
 def open_layer(path: str) -> Any:
-    """Open a layer as it lies on disk or in its zip.
+    """Open a layer as it lies on disk, in its zip, or in a catalogue.
 
     Raises:
-        DataError: If it cannot be opened, or is larger than any product.
+        DataError: If it cannot be opened, is larger than any product, or leads elsewhere.
         GridError: If it has no place on the ground.
     """
-    try:
-        dataset = rasterio.open(path, driver=DRIVERS.get(Path(path).suffix.lower(), "GTiff"))
-    except RasterioError as error:
-        raise DataError(
-            f"{path} cannot be opened ({brief(error)}); expected JPEG 2000 or GeoTIFF; fetch the "
-            "product again"
-        ) from error
+    if path.startswith("/vsi"):
+        driver = DRIVERS.get(Path(path).suffix.lower(), "GTiff")
+        dataset = open_named(path, driver, local=not path.startswith(REMOTE))
+    else:
+        dataset = open_raster(Path(path), drivers=frozenset(DRIVERS.values()))
     if max(dataset.width, dataset.height) > MOST_PX:
         size = f"{dataset.height} x {dataset.width}"
         dataset.close()

@@ -7,7 +7,7 @@ import pytest
 from exporter.export import Exported
 from exporter.package import check_target, hashes, publish, staging
 from runtime.bundle import open_bundle
-from runtime.errors import BundleError
+from runtime.errors import BundleError, BusyError
 
 
 @pytest.mark.parametrize("name", ["bundle", "bundle.zip", ".segx"])
@@ -34,6 +34,30 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
         (folder / "aerial.onnx").write_bytes(b"half")
         raise RuntimeError
     assert list(out.parent.iterdir()) == []
+
+
+def test_a_second_export_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "a.segx"
+    with staging(out) as folder:
+        (folder / "aerial.onnx").write_bytes(b"half")
+        with pytest.raises(BusyError, match="by another process"), staging(out):
+            pass
+        assert (folder / "aerial.onnx").is_file()
+        with staging(tmp_path / "b.segx"):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_killed_exports_left_is_removed_and_what_they_were_replacing_comes_back(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "a.segx"
+    for name in (".a.segx.7.part", ".a.segx.7.old", ".a.segx.8.old", ".ba.segx.7.part"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "name").write_text(name)
+    with staging(out):
+        assert (out / "name").read_text() == ".a.segx.7.old"
+    assert {path.name for path in tmp_path.iterdir()} == {"a.segx", ".ba.segx.7.part"}
 
 
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """`pytest --without-torch`: the tests of what runs on a device, in an environment without PyTorch.
 
-These are the tests of `runtime`, of `calibration` and of the commands, but for files that import
-PyTorch or a package that needs it. PyTorch is hidden where it is there, so that the selection is
-the same everywhere.
+These are the tests of `runtime`, of `calibration` and of the commands, and the attacks, but for
+files that import PyTorch or a package that needs it. PyTorch is hidden where it is there, so that
+the selection is the same everywhere.
 """
 
 import ast
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-FOLDERS = ("runtime", "calibration", "segx")
+FOLDERS = ("attacks", "runtime", "calibration", "segx")
 HEAVY = {"torch", "trainkit", "exporter", "published_hub"}
 """What imports PyTorch."""
 

@@ -23,6 +23,7 @@ from trainkit.checkpoint import load_checkpoint
 from trainkit.torch_model import TorchModel
 
 NO_SOCKETS = Path(__file__).parents[1] / "fakes" / "no_sockets"
+REFUSED = "no socket is to be opened here"
 CONFIG = Path(__file__).parents[2] / "tools" / "toy.toml"
 
 
@@ -37,6 +38,7 @@ def segx(folder: Path, *arguments: object) -> str:
     """Run the command as a user does."""
     run = alone(folder, "-m", "segx", *arguments)
     assert run.returncode == 0, run.stderr
+    assert REFUSED not in run.stderr, "by a child of its"
     return run.stdout
 
 
@@ -64,8 +66,36 @@ def work(tmp_path_factory: pytest.TempPathFactory, small_flair2: Path) -> Path:
 
 
 def test_no_socket_can_be_opened_where_the_story_runs(tmp_path: Path) -> None:
-    code = "import socket; socket.create_connection(('127.0.0.1', 9))"
-    assert "no socket is to be opened here" in alone(tmp_path, "-c", code).stderr
+    code = "import contextlib, socket\nwith contextlib.suppress(Exception): {}"
+    for attempt in ("socket.create_connection(('127.0.0.1', 9))", "socket.gethostbyname('a.b')"):
+        run = alone(tmp_path, "-c", code.format(attempt))
+        assert run.returncode != 0
+        assert REFUSED in run.stderr
+
+
+LIBRARIES = """
+import openvino_telemetry
+from runtime.backends import BackendChoice
+from runtime.bundle import open_bundle
+from runtime.model import golden_feed, open_model
+from segx.bundles import TOY
+from trainkit.aerial_changes import _library
+
+bundle = open_bundle(TOY)
+for name in ("openvino", "onnxruntime"):
+    open_model(bundle, BackendChoice(name=name, reason="")).run(golden_feed(bundle)[0])
+_library()
+import lightning.pytorch, timm, torch.hub, torch.utils.tensorboard
+import modelopt.onnx.quantization, onnxscript, onnxsim
+made = [name for name in vars(openvino_telemetry.Telemetry) if name.endswith("single_instance")]
+assert made and all(getattr(openvino_telemetry.Telemetry, name) is None for name in made), made
+"""
+
+
+def test_no_library_tells_anybody_that_it_is_used(tmp_path: Path) -> None:
+    run = alone(tmp_path, "-c", LIBRARIES)
+    assert run.returncode == 0, run.stderr
+    assert REFUSED not in run.stderr
 
 
 def test_the_defaults_lead_from_a_run_to_a_verified_bundle(work: Path) -> None:

@@ -6,14 +6,7 @@ from typing import Any
 
 import pytest
 
-from runtime.bundle import (
-    MOST_MANIFEST_BYTES,
-    Bundle,
-    find_newest,
-    open_bundle,
-    read_manifest,
-    sha256_of,
-)
+from runtime.bundle import Bundle, find_newest, open_bundle, read_manifest, sha256_of
 from runtime.errors import BundleError
 
 
@@ -63,12 +56,6 @@ def test_a_changed_file_is_named_with_both_hashes(bundle: Path, name: str) -> No
 def test_a_missing_file_is_named(bundle: Path) -> None:
     (bundle / "fusion.onnx").unlink()
     assert refusal(bundle).startswith(f"{bundle / 'fusion.onnx'} is missing; ")
-
-
-def test_a_link_is_refused_even_to_the_right_content(bundle: Path, tmp_path: Path) -> None:
-    (bundle / "aerial.onnx").rename(tmp_path / "elsewhere.onnx")
-    (bundle / "aerial.onnx").symlink_to(tmp_path / "elsewhere.onnx")
-    assert "'aerial.onnx', which is a path or a link" in refusal(bundle)
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "sub/file", "."])
@@ -149,25 +136,3 @@ def test_a_bundle_is_a_value(tiny_bundle: Path) -> None:
 def test_text_that_steers_a_terminal_is_refused(bundle: Path, text: str) -> None:
     for keys in ({"verdict": text}, {"files": {text: "0"}}, {"model": [[text]]}):
         assert "holds control characters" in refusal(change(bundle, **keys))
-
-
-def test_a_manifest_that_is_too_large_is_refused(bundle: Path) -> None:
-    with (bundle / "manifest.json").open("ab") as stream:
-        stream.truncate(MOST_MANIFEST_BYTES + 1)
-    assert "it has 16 MiB" in refusal(bundle)
-
-
-def test_a_graph_that_leads_beyond_its_file_is_refused(bundle: Path) -> None:
-    # Whoever changes a graph can change its hash as well.
-    manifest, _ = read_manifest(bundle)
-    graph = bundle / "fusion.onnx"
-    functions = b"\xca\x01\x00"  # field 25 of the model, empty
-    graph.write_bytes(graph.read_bytes() + functions)
-    change(bundle, files={**manifest.files, graph.name: sha256_of(graph)})
-    assert f"{graph} defines functions of its own" in refusal(bundle)
-
-
-@pytest.mark.parametrize("depth", [900, 100_000])
-def test_a_manifest_without_end_is_refused(bundle: Path, depth: int) -> None:
-    (bundle / "manifest.json").write_text("[" * depth + "]" * depth)
-    assert "expected a bundle" in refusal(bundle)

@@ -13,7 +13,7 @@ from runtime.backends import Backend, open_session
 from runtime.bundle import Bundle, open_bundle
 from runtime.errors import BundleError
 from runtime.manifest import PartSpec, Precision, TensorSpec
-from runtime.openvino_session import OpenVinoSession, sums_int8_exactly
+from runtime.openvino_session import OpenVinoSession, _core, sums_int8_exactly
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +50,9 @@ def test_what_a_cpu_computes_in_follows_from_the_bundle_and_the_cpu(
         asked.update(config)
         return compile_model(core, model, device, {**config, "INFERENCE_PRECISION_HINT": "f32"})
 
-    import openvino
-
-    compile_model = openvino.Core.compile_model
-    monkeypatch.setattr(openvino.Core, "compile_model", compiled)
+    core = type(_core())
+    compile_model = core.compile_model
+    monkeypatch.setattr(core, "compile_model", compiled)
     monkeypatch.setattr("runtime.openvino_session._has_bf16", lambda core: has_bf16)
     part = dataclasses.replace(opened.manifest.parts[0], precision=precision)
     session = open_session("openvino", opened.file(part), part, threads=1)

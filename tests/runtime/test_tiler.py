@@ -1,8 +1,11 @@
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.aerial.extents import Extents
 from runtime.errors import GridError
 from runtime.tiler import TilePlan
 
@@ -54,6 +57,41 @@ def test_strips_share_the_tiles_out(plan: TilePlan, wide: int) -> None:
         assert len({tile.col for tile in tiles}) <= wide
         assert min(tile.interior[1].start for tile in tiles) == strip.start
         assert max(tile.interior[1].stop for tile in tiles) == strip.stop
+
+
+@given(plans(), st.data())
+def test_tiles_that_meet_windows_are_counted_as_if_one_looked_at_each(
+    plan: TilePlan, data: st.DataObject
+) -> None:
+    windows = []
+    for _ in range(data.draw(st.integers(0, 5))):
+        starts = [data.draw(st.integers(0, side - 1)) for side in plan.shape]
+        stops = [
+            data.draw(st.integers(start + 1, side))
+            for start, side in zip(starts, plan.shape, strict=True)
+        ]
+        windows.append((slice(starts[0], stops[0]), slice(starts[1], stops[1])))
+    meeting = [
+        tile
+        for tile in plan
+        if any(
+            all(
+                interior.start < part.stop and part.start < interior.stop
+                for interior, part in zip(tile.interior, window, strict=True)
+            )
+            for window in windows
+        )
+    ]
+    assert plan.meeting(Extents.of(windows)) == len(meeting)
+
+
+def test_the_tiles_of_a_country_are_counted_in_seconds() -> None:
+    side, sheets = 5000, 225
+    plan = TilePlan(shape=(side * sheets, side * sheets), size=512, halo=32)
+    edges = [slice(at, at + side) for at in range(0, side * sheets, side)]
+    begin = time.process_time()
+    assert plan.meeting(Extents.of([(rows, cols) for rows in edges for cols in edges])) == len(plan)
+    assert time.process_time() - begin < 10.0
 
 
 @given(plans())

@@ -1,3 +1,5 @@
+import errno
+import os
 import sys
 from collections.abc import Callable
 
@@ -66,6 +68,35 @@ def test_a_missing_module_of_no_extra_keeps_its_traceback(fail: Fail) -> None:
 def test_a_defect_keeps_its_traceback(fail: Fail) -> None:
     fail(ValueError("shape"))
     with pytest.raises(ValueError, match="shape"):
+        cli.main()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES, errno.ENOENT])
+def test_what_the_operating_system_refuses_is_one_line_and_exit_1(
+    fail: Fail, capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    fail(OSError(number, os.strerror(number), "run/metrics.csv"))
+    assert exit_code() == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"segx: run/metrics.csv: {os.strerror(number)}; expected ")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("own", [None, "gdal.log"])
+def test_gdal_writes_no_lines_of_its_own_unless_told_where(
+    fail: Fail, monkeypatch: pytest.MonkeyPatch, own: str | None
+) -> None:
+    monkeypatch.setenv("CPL_LOG", own or "")
+    if own is None:
+        monkeypatch.delenv("CPL_LOG")
+    fail(DataError("no"))
+    assert exit_code() == 1
+    assert os.environ["CPL_LOG"] == (own or os.devnull)
+
+
+def test_an_error_that_only_calls_itself_one_of_the_system_keeps_its_traceback(fail: Fail) -> None:
+    fail(OSError("not from the system"))
+    with pytest.raises(OSError, match="not from"):
         cli.main()
 
 

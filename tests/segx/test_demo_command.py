@@ -1,6 +1,7 @@
 """The packaged toy maps generated imagery, names itself a toy, and maps nothing else unasked."""
 
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,19 @@ def test_the_toy_is_small_verified_and_says_that_it_is_a_toy() -> None:
     assert sum(file.stat().st_size for file in TOY.iterdir()) / 2**20 <= MAX_MIB
 
 
+@pytest.fixture
+def no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail where Python opens a socket."""
+
+    def refuse(*arguments: object) -> None:
+        pytest.fail(f"a socket is opened: {arguments}")
+
+    for name in ("bind", "connect", "connect_ex", "sendmsg", "sendto"):
+        monkeypatch.setattr(socket.socket, name, refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.mark.usefixtures("no_sockets")
 def test_the_demo_maps_a_scene_measures_the_map_and_times_the_toy(
     segx: Segx, tmp_path: Path, transcript: Callable[[str, str], None]
 ) -> None:

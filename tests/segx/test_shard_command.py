@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import rasterio
 
+from runtime.pipeline import ShardResult
+
 Run = Callable[..., Any]
 
 
@@ -51,6 +53,23 @@ def test_what_is_no_share_is_refused(
     result = infer(*options)
     assert result.code == code
     assert text in " ".join(result.err.split())
+
+
+def test_on_ray_it_is_said_that_all_was_complete_before(
+    infer: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def run_all(job: Any, *given: Any) -> ShardResult:
+        asked.append(job)
+        return ShardResult(report=None, left=0)
+
+    monkeypatch.setattr("segx.shards.run_all", run_all)
+    result = infer("--out", "maps", "--ray", "local")
+    assert (result.code, result.complaints) == (0, [])
+    assert "those of all shards were so before; nothing to do" in " ".join(result.out.split())
+    (job,) = asked
+    assert (job.wanted.source, job.wanted.out) == (tmp_path / "scene", tmp_path / "maps")
 
 
 def test_without_ray_its_extra_is_named(infer: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from runtime.errors import CheckpointError, ConfigError
+from runtime.errors import CheckpointError, ConfigError, DataError
 from trainkit.aerial_config import UNetFormerConfig
 from trainkit.batches import Role
 from trainkit.branch import BranchTraining
 from trainkit.config import TrainConfig
-from trainkit.fit import BEST, LAST, FitOptions, choose_precision, fit
+from trainkit.fit import BEST, LAST, FitOptions, _WholeFiles, choose_precision, fit
 from trainkit.heads import thin, thinned
 from trainkit.models import build
 from trainkit.models.fusion import AerialUpsample, SatelliteUpsample
@@ -270,6 +270,24 @@ def test_no_steps_leave_the_weights_alone(make: Make, tmp_path: Path) -> None:
     assert fit(training, tmp_path / "none", ONE).steps == 0
     assert_equal(weights_of(training), before)
     assert not (tmp_path / "none").exists()
+
+
+def test_a_state_that_the_disk_does_not_take_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(self: Path, content: bytes) -> None:
+        with self.open("wb") as stream:
+            stream.write(content[: len(content) // 2])
+        raise OSError(28, "No space left on device")
+
+    file = tmp_path / LAST
+    files = _WholeFiles()
+    files.save_checkpoint({"global_step": 1}, file)
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(DataError, match="No space left"):
+        files.save_checkpoint({"global_step": 2}, file)
+    assert torch.load(file, weights_only=True) == {"global_step": 1}
+    assert list(tmp_path.iterdir()) == [file]
 
 
 class Bomb:

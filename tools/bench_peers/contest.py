@@ -179,7 +179,7 @@ def take_turn(contender: Contender, number: int, rules: Rules) -> Turn:
     cores = str(rules.threads)
     outer = [sys.executable, "-I", MEASURE, measured, log, str(rules.limit_s), cores]
     command = [*map(str, outer), *contender.command(folder)]
-    subprocess.run(command, cwd=ROOT, env=_environment(folder, cores), check=True)
+    subprocess.run(command, cwd=ROOT, env=environment(folder, cores), check=True)
     outside = json.loads(measured.read_text(encoding="utf-8"))
     if outside["code"] or not (folder / RESULT).is_file():
         ended = "out of time" if outside["process_s"] >= rules.limit_s else f"{outside['code']}"
@@ -200,7 +200,7 @@ def folder_name(name: str) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in name)
 
 
-def _environment(folder: Path, cores: str) -> dict[str, str]:
+def environment(folder: Path, cores: str) -> dict[str, str]:
     """Threads for libraries that take them from here, and no cache of the user's touched."""
     threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
     apart = {"XDG_CACHE_HOME": "cache", "XDG_DATA_HOME": "data", "XDG_CONFIG_HOME": "config"}

@@ -2,14 +2,17 @@
 
     pip install atheris
     python -m tools.fuzz.guided geotiff --runs 20000
+    python -m tools.fuzz.guided vrt --runs 10000000 --seconds 180
 
 Failures go where those of `python -m tools.fuzz` go.
 """
 
 import argparse
+import math
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("target")
     parser.add_argument("--runs", type=int, default=20_000)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="end after")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     atheris: Any = __import__("atheris")
@@ -34,9 +38,11 @@ def main() -> None:
     for number, seed in enumerate(runner.seeds):
         (corpus / str(number)).write_bytes(seed)
 
+    end = time.monotonic() + options.seconds
+
     def one(data: bytes) -> None:
         runner.execute(data)
-        if runner.outcome.executions >= options.runs:
+        if runner.outcome.executions >= options.runs or time.monotonic() > end:
             print(HEAD)
             # libFuzzer gives control back to nobody.
             os._exit(finish(options.target, runner.outcome))

@@ -25,6 +25,7 @@ from runtime.onnx_scan import check_onnx
 from runtime.output.journal import read_journal
 from runtime.products import parse_products
 from runtime.raster import RasterReader
+from runtime.textfile import read_text
 from segx.bundles import TOY
 from segx.satellite.stac_items import item_file
 from trainkit.checkpoint import FORMAT_VERSION, read_info
@@ -184,11 +185,7 @@ def _manifest(path: Path) -> None:
 
 
 def _products(path: Path) -> None:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise SatelliteError("said by the reader of the series") from error
-    parse_products(text, where=path.name)
+    parse_products(read_text(path, expected="products"), where=path.name)
 
 
 def _npy(path: Path) -> None:

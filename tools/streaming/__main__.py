@@ -1,9 +1,11 @@
-"""Measure what the streaming runtime promises: memory, resuming, efficiency.
+"""Measure what the streaming runtime promises: memory, resuming, efficiency, long runs, plans.
 
     python -m tools.streaming bundle point.segx --aerial scene/aerial.tif
     python -m tools.streaming memory point.segx --aerial scene/aerial.tif --sides 5000,40000
     python -m tools.streaming kill lf-dlm-tiny.segx scene --times 20 --seed 1
     python -m tools.streaming efficiency lf-dlm-tiny-int8.segx scene --large 10000 --rounds 5
+    python -m tools.streaming soak lf-dlm-tiny-int8.segx scene --minutes 60 --sheets 20000
+    python -m tools.streaming plan point.segx scene --sheets 5000,20000,50000
 
 Run it from the root of a checkout, in its environment. Every run of segx is a process of its own,
 measured from outside.
@@ -16,7 +18,7 @@ from pathlib import Path
 
 from tools.bench_peers.contest import Rules
 
-from . import efficiency, killing, memory
+from . import efficiency, killing, memory, planning, soak
 from .report import Table, write
 from .virtual import KINDS
 
@@ -31,7 +33,7 @@ def main() -> int:
         out = make_bundle(options.out, options.aerial, tile=options.tile, halo=options.halo)
         print(f"wrote {out}")
         return 0
-    table = {"memory": _memory, "kill": _kill, "efficiency": _efficiency}[options.command](options)
+    table = MEASURES[options.command](options)
     text, everything = write(table, options.out.resolve(), options.command)
     print(text.read_text(encoding="utf-8"))
     print(f"wrote {text} and {everything}")
@@ -75,6 +77,42 @@ def _efficiency(options: argparse.Namespace) -> Table:
     )
 
 
+def _soak(options: argparse.Namespace) -> Table:
+    return soak.measure(
+        options.bundle.resolve(),
+        options.scene.resolve(),
+        soak.Plan(
+            minutes=options.minutes,
+            sheets=options.sheets,
+            side=options.side,
+            every_s=options.every,
+        ),
+        _rules(options),
+        backend=options.backend,
+    )
+
+
+def _plan(options: argparse.Namespace) -> Table:
+    return planning.measure(
+        options.bundle.resolve(),
+        options.scene.resolve(),
+        _rules(options),
+        counts=tuple(int(count) for count in options.sheets.split(",")),
+        side=options.side,
+        backend=options.backend,
+        extra=tuple(shlex.split(options.infer)),
+    )
+
+
+MEASURES = {
+    "memory": _memory,
+    "kill": _kill,
+    "efficiency": _efficiency,
+    "soak": _soak,
+    "plan": _plan,
+}
+
+
 def _rules(options: argparse.Namespace, rounds: int = 1) -> Rules:
     return Rules(
         rounds=rounds, threads=options.threads, out=options.out.resolve(), limit_s=options.limit
@@ -107,7 +145,20 @@ def _parser() -> argparse.ArgumentParser:
     speed.add_argument("scene", type=Path, help="folder with aerial.tif, and sentinel2/")
     speed.add_argument("--large", type=int, help="also on a scene of this side made of it")
     speed.add_argument("--rounds", type=int, default=5)
-    for name, command in (("memory", held), ("kill", killed), ("efficiency", speed)):
+    soaked = commands.add_parser("soak", help="run for long: memory, open files and threads")
+    soaked.add_argument("bundle", type=Path)
+    soaked.add_argument("scene", type=Path, help="folder with aerial.tif, and sentinel2/")
+    soaked.add_argument("--minutes", type=float, default=60.0, help="of a loop in one process")
+    soaked.add_argument("--sheets", type=int, default=20000, help="small files of a further run")
+    soaked.add_argument("--side", type=int, default=128, help="of a small file, in pixels")
+    soaked.add_argument("--every", type=float, default=5.0, help="seconds between two looks")
+    planned = commands.add_parser("plan", help="time and memory of a dry run over many files")
+    planned.add_argument("bundle", type=Path)
+    planned.add_argument("scene", type=Path, help="folder with aerial.tif")
+    planned.add_argument("--sheets", default="5000,20000,50000", help="numbers of files")
+    planned.add_argument("--side", type=int, default=5000, help="of a file, in pixels")
+    measures = (held, killed, speed, soaked, planned)
+    for name, command in zip(MEASURES, measures, strict=True):
         command.add_argument("--out", type=Path, default=Path(f"streaming-{name}"))
         command.add_argument("--backend", default="auto")
         command.add_argument("--threads", type=int, default=2, help="and cores, of every run")
@@ -115,6 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     maps = "more words for `segx infer`, as --infer='--confidence --blend'"
     held.add_argument("--infer", default="", help=maps)
     killed.add_argument("--infer", default="--confidence --quality", help=maps)
+    planned.add_argument("--infer", default="", help=maps)
     return parser
 
 

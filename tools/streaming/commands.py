@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tools.bench_peers.contest import RESULT, Inside, Rules, Segx, Turn, folder_name, take_turn
+from tools.bench_peers.contest import (
+    RESULT,
+    Contender,
+    Inside,
+    Rules,
+    Segx,
+    Turn,
+    folder_name,
+    take_turn,
+)
 
 MAPS = "maps"
 
@@ -90,7 +99,7 @@ class Bench:
         )
 
 
-def run(contender: Infer | Bench, rules: Rules, number: int = 0) -> Turn:
+def run(contender: Contender, rules: Rules, number: int = 0) -> Turn:
     """Run a command that is to end well, and say so in a line.
 
     Raises:
@@ -103,7 +112,7 @@ def run(contender: Infer | Bench, rules: Rules, number: int = 0) -> Turn:
     return turn
 
 
-def folder_of(contender: Infer | Bench, rules: Rules) -> Path:
+def folder_of(contender: Contender, rules: Rules) -> Path:
     """Folder of a run."""
     return rules.out / "runs" / folder_name(contender.name)
 

@@ -32,14 +32,27 @@ def make_large(scene: Path, side: int, out: Path) -> Path:
         `out`.
     """
     aerial = make_raster(out / SCENE_AERIAL, side, scene / SCENE_AERIAL)
-    for path in sorted((scene / SATELLITE_FOLDER).glob("S2_*.tif")):
-        _write_mirrored(path, out / SATELLITE_FOLDER / path.name, aerial)
+    with open_raster(aerial) as opened:
+        ground = Grid(opened.shape, opened.transform, opened.crs)
+    make_series(scene, out, ground)
     return out
 
 
-def _write_mirrored(path: Path, target: Path, aerial: Path) -> None:
+def make_series(scene: Path, out: Path, ground: Grid) -> None:
+    """Write the series of a scene, if it has one, so that it covers other ground.
+
+    Args:
+        scene: Folder with the series that is mirrored.
+        out: Folder of the new scene.
+        ground: What is to be covered, in any CRS.
+    """
+    for path in sorted((scene / SATELLITE_FOLDER).glob("S2_*.tif")):
+        _write_mirrored(path, out / SATELLITE_FOLDER / path.name, ground)
+
+
+def _write_mirrored(path: Path, target: Path, ground: Grid) -> None:
     with open_raster(path) as source:
-        top, left, height, width = covering(source, aerial)
+        top, left, height, width = covering(source, ground)
         rows, cols = (
             reflected(start, length, size)
             for start, length, size in ((top, height, source.height), (left, width, source.width))
@@ -61,15 +74,14 @@ def _write_mirrored(path: Path, target: Path, aerial: Path) -> None:
             written.set_band_description(band, name)
 
 
-def covering(source: Any, aerial: Path) -> Box:
-    """Box on a raster's lattice that covers the ground of another one and a margin.
+def covering(source: Any, ground: Grid) -> Box:
+    """Box on a raster's lattice that covers other ground and a margin.
 
     Args:
         source: The raster, opened; its rows run along one axis of its CRS.
-        aerial: What is to be covered, in any CRS.
+        ground: What is to be covered, in any CRS.
     """
-    with open_raster(aerial) as opened:
-        bounds = transform_bounds(opened.crs, source.crs, *opened.bounds)
+    bounds = transform_bounds(ground.crs, source.crs, *ground.bounds)
     place = source.transform
     cols = [(x - place.c) / place.a for x in bounds[::2]]
     rows = [(y - place.f) / place.e for y in bounds[1::2]]

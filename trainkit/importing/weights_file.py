@@ -97,7 +97,8 @@ def _read_safetensors(path: Path) -> Weights:
         return safetensors.torch.load_file(path)
     except Exception as error:  # a hostile file can raise anything
         raise CheckpointError(
-            f"{path} cannot be read as safetensors ({brief(error)}); restore the file"
+            f"{path} cannot be read as safetensors ({brief(error)}); expected a whole file of "
+            "tensors; restore it"
         ) from error
 
 
@@ -130,7 +131,8 @@ def _refuse_swollen(path: Path) -> None:
             content = sum(entry.file_size for entry in archive.infolist())
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
         raise CheckpointError(
-            f"{path} cannot be read as an archive of PyTorch ({brief(error)}); restore the file"
+            f"{path} cannot be read as an archive of PyTorch ({brief(error)}); expected a whole "
+            "one; restore the file"
         ) from error
     size = path.stat().st_size
     if content > size + _SPARE:

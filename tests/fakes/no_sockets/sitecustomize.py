@@ -1,8 +1,10 @@
 """Python that may open no socket: put this folder on PYTHONPATH, for a process and its children.
 
-Pipes and sockets between processes of one machine (AF_UNIX) are not touched.
+Whoever tries ends the process, as libraries pass over errors of what they ask for unasked. Pipes
+and sockets between processes of one machine (AF_UNIX) are not touched.
 """
 
+import os
 import socket
 import sys
 from typing import Any
@@ -25,7 +27,8 @@ def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
     opened = arguments[0] if arguments else None
     if getattr(opened, "family", None) == getattr(socket, "AF_UNIX", -1):
         return
-    raise RuntimeError(f"{event} {arguments[1:]}: no socket is to be opened here")
+    print(f"{event} {arguments}: no socket is to be opened here", file=sys.stderr, flush=True)
+    os._exit(70)
 
 
 sys.addaudithook(_refuse)

@@ -130,7 +130,7 @@ def test_an_area_in_the_file_means_all_of_its_patches(tmp_path: Path) -> None:
 
 def test_an_unknown_id_is_named(tmp_path: Path) -> None:
     write(tmp_path, {"val": [A, "IMG_9"]})
-    with pytest.raises(DataError, match=r"splits.json lists IMG_9 in 'val', which is not there"):
+    with pytest.raises(DataError, match=r"splits.json lists 'IMG_9' in 'val', which is not there"):
         assign(tmp_path, FEW)
 
 

@@ -1,4 +1,5 @@
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -47,6 +48,21 @@ def fill(sheet: Sheet, maps: dict[str, NDArray[np.uint8]]) -> None:
     whole = slice(0, sheet.grid.shape[1])
     for block in sheet.missing(whole):
         sheet.write(block, whole, piece(maps, block, whole))
+
+
+def test_a_sheet_that_waits_for_its_turn_takes_a_few_kilobytes(
+    tmp_path: Path, grid_of: GRIDS, tags: MapTags
+) -> None:
+    grid, count = grid_of(5000, 5000), 1000
+    with Workplace(tmp_path, {}) as place:
+        tracemalloc.start()
+        try:
+            sheets = [place.sheet(f"{index:05}", grid, KINDS, tags) for index in range(count)]
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert len(sheets) == count
+    assert held / count < 5000
 
 
 @settings(max_examples=10)

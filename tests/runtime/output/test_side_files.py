@@ -89,6 +89,14 @@ def test_the_table_of_arcgis_is_the_same(tmp_path: Path, tags: MapTags, grid_of:
         assert rest[3:] == pytest.approx([row.pixels, row.area_m2, row.area_ha], abs=0.005)
 
 
+def test_the_table_of_arcgis_does_not_depend_on_the_day(
+    tmp_path: Path, tags: MapTags, grid_of: GRIDS
+) -> None:
+    path = finished(tmp_path, grid_of(5, 6), tags)
+    content = path.with_name(f"{path.name}.vat.dbf").read_bytes()
+    assert content[:4] == bytes((3, 70, 1, 1))
+
+
 def test_qgis_is_told_the_colour_and_name_of_each_value(
     tmp_path: Path, tags: MapTags, grid_of: GRIDS
 ) -> None:

