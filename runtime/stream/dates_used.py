@@ -10,6 +10,8 @@ from .targets import Notes
 
 _NOTE = "dates"
 
+Days = frozenset[date]
+
 
 class DatesUsed:
     """Dates by file; a new one is noted in the journal before any map can hold what it showed."""
@@ -22,10 +24,11 @@ class DatesUsed:
             tally: Told of those dates.
         """
         self._work = work
-        self._days: dict[str, set[date]] = {}
+        self._days: dict[str, Days] = {}
+        self._kept: dict[Days, Days] = {}
         for stem, series, *days in (note[_NOTE] for note in work.notes if _NOTE in note):
-            found = {date.fromisoformat(day) for day in days}
-            self._days.setdefault(stem, set()).update(found)
+            found = frozenset(map(date.fromisoformat, days))
+            self._keep(stem, self._known(stem) | found)
             tally.add_dates((series, day) for day in found)
 
     def add(self, job: Job, tile: Tile, satellite: SatelliteInput | None) -> None:
@@ -40,17 +43,24 @@ class DatesUsed:
         used = set(satellite.dates_used)
         rows, cols = job.area.reach(tile)
         for strip in job.sheets:
-            known = self._days.setdefault(strip.sheet.stem, set())
+            known = self._known(strip.sheet.stem)
             if not used <= known and _meets(strip, rows, cols):
+                self._keep(strip.sheet.stem, known | used)
                 new = sorted(used - known)
-                known.update(new)
                 note = [strip.sheet.stem, series.name, *(day.isoformat() for day in new)]
                 self._work.note({_NOTE: note})
 
     def tags(self, stem: str) -> dict[str, str]:
         """Tags that list the dates of a file's maps; none where it shows no date."""
-        days = sorted(self._days.get(stem, ()))
+        days = sorted(self._known(stem))
         return {"SEGX_SATELLITE_DATES": ",".join(map(str, days))} if days else {}
+
+    def _known(self, stem: str) -> Days:
+        return self._days.get(stem, frozenset())
+
+    def _keep(self, stem: str, days: Days) -> None:
+        """Keep the dates of a file; those of thousands, mostly the same, are there once."""
+        self._days[stem] = self._kept.setdefault(days, days)
 
 
 def _meets(strip: SheetStrip, rows: slice, cols: slice) -> bool:
