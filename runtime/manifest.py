@@ -229,9 +229,7 @@ class Manifest:
         if not 1 <= len(self.classes) <= 255:
             raise ValueError(f"{len(self.classes)} classes; expected 1 to 255")
         known = {"aerial"} | ({"satellite", "date_mask", "days"} if self.satellite else set())
-        tensors = known_tensors(self.aerial, self.satellite, len(self.classes))
         for part in self.parts:
-            check_tensors(part, tensors)
             missing = [spec.name for spec in part.inputs if spec.name not in known]
             if missing:
                 raise ValueError(f"part '{part.name}' takes {missing}, which no part before gives")
@@ -278,9 +276,16 @@ def parse_manifest(data: object, *, where: str) -> Manifest:
     _check_version(data, where)
     _check_features(data, where)
     try:
-        return parse(Manifest, data, where=where, unknown="ignore", error=BundleError)
+        manifest = parse(Manifest, data, where=where, unknown="ignore", error=BundleError)
     except BundleError as error:
         raise BundleError(f"{error}; export the bundle again") from error
+    tensors = known_tensors(manifest.aerial, manifest.satellite, len(manifest.classes))
+    try:
+        for part in manifest.parts:
+            check_tensors(part, tensors)
+    except ValueError as error:
+        raise BundleError(f"{where}: {error}; export the bundle again") from error
+    return manifest
 
 
 def _check_version(data: "Mapping[Any, Any]", where: str) -> None:

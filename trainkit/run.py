@@ -10,7 +10,7 @@ RUN/branches/NAME/stage_N.safetensors, stage_N.json
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +58,8 @@ class RunInfo:
 def held_run(out: Path) -> Iterator[None]:
     """Make a run's folder and keep other processes out, inside the `with` block.
 
+    A folder in which nothing was begun is removed.
+
     Raises:
         BusyError: If another one trains there.
         ConfigError: If it is a file.
@@ -65,9 +67,15 @@ def held_run(out: Path) -> Iterator[None]:
     """
     if out.is_file():
         raise ConfigError(f"{out} is a file; expected a new folder; use another name")
+    is_new = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
-    with alone(out / LOCK_NAME, making=out):
-        yield
+    try:
+        with alone(out / LOCK_NAME, making=out):
+            yield
+    finally:
+        if is_new:
+            with suppress(OSError):  # it holds a run
+                out.rmdir()
 
 
 def start_run(

@@ -111,6 +111,10 @@ def test_the_overlap_covers_the_halo_and_little_more(stride: int, data: st.DataO
     tile = stride * data.draw(st.integers(3, 32))
     halo = stride * data.draw(st.integers(0, (tile // stride - 1) // 2))
     manifest = json.loads(json.dumps(MANIFEST)) | {"aerial": aerial(tile, halo, stride)}
+    manifest["parts"][0]["outputs"] = [
+        {"name": name, "dtype": "uint8", "shape": ["N", tile, tile]}
+        for name in ("classes", "confidence")
+    ]
     share = json.loads(deepness_metadata(parse_manifest(manifest, where="it"))["tiles_overlap"])
     overlap = int(tile * share / 100 * 2) // 2
     cut = (tile - (tile - overlap)) // 2

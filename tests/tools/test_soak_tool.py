@@ -2,6 +2,7 @@
 
 import json
 import math
+import mmap
 import os
 import subprocess
 import sys
@@ -86,7 +87,8 @@ def test_what_is_too_short_is_not_judged() -> None:
 def test_a_process_is_seen_with_its_files_threads_and_memory(tmp_path: Path) -> None:
     before = look(os.getpid(), 1.0)
     assert before is not None
-    held = np.ones(64 << 20, dtype=np.uint8)
+    held = mmap.mmap(-1, 64 << 20)  # no memory that was there before
+    held.write(b"\1" * len(held))
     stop = threading.Event()
     workers = [threading.Thread(target=stop.wait) for _ in range(3)]
     for worker in workers:
@@ -100,7 +102,8 @@ def test_a_process_is_seen_with_its_files_threads_and_memory(tmp_path: Path) -> 
         worker.join()
     assert after is not None
     assert (after.files - before.files, after.threads - before.threads) == (5, 3)
-    assert after.rss_mib - before.rss_mib == pytest.approx(held.nbytes / 2**20, abs=16)
+    assert after.rss_mib - before.rss_mib == pytest.approx(64, abs=16)
+    held.close()
 
 
 def test_a_process_is_watched_to_its_end_and_killed_when_its_time_is_up() -> None:
