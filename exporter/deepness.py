@@ -24,7 +24,7 @@ from onnx import GraphProto, TensorProto, helper, numpy_helper
 from runtime.bundle import Bundle
 from runtime.card import ModelCard
 from runtime.errors import BundleError, ParityError
-from runtime.jsonfile import write_bytes
+from runtime.files import write_bytes
 from runtime.manifest import Manifest
 from runtime.model import golden_feed
 

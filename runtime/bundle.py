@@ -12,6 +12,7 @@ from typing import Any
 
 from .card import ModelCard
 from .errors import BundleError, brief
+from .files import read_bounded
 from .manifest import MANIFEST_NAME, Manifest, PartSpec, parse_manifest
 from .onnx_scan import check_onnx
 
@@ -87,9 +88,7 @@ def read_manifest(path: Path) -> tuple[Manifest, str]:
             f"{file} is a link; expected plain files in the bundle; copy or export it again"
         )
     try:
-        if file.stat().st_size > MOST_MANIFEST_BYTES:
-            raise ValueError(f"it has {file.stat().st_size >> 20} MiB")
-        content = file.read_bytes()
+        content = read_bounded(file, most=MOST_MANIFEST_BYTES)
         data = json.loads(content, object_pairs_hook=_once, parse_constant=_no_number)
     except (OSError, ValueError, RecursionError) as error:
         raise BundleError(

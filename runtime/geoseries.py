@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import BandError, GridError, SatelliteError
+from .files import read_text
 from .grid import Grid
 from .products import OffsetOption, parse_products, scene_file_day
 from .radiometry import (
@@ -35,7 +36,6 @@ from .satellite import BANDS, SatelliteInput, SatelliteSpec
 from .satellite_bands import NO_SUBSTITUTES, band_order, order_text
 from .satellite_cells import Pixels
 from .satellite_chunks import CACHE_BYTES, ChunkStore, DateFiles
-from .textfile import read_text
 
 PRODUCTS = "products.txt"
 

@@ -1,14 +1,14 @@
-"""Read JSON from elsewhere; write JSON and other files that appear only when complete."""
+"""Read JSON from elsewhere; write JSON."""
 
 import dataclasses
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .errors import DataError, SegxError, brief
+from .files import read_bounded, write_text
 
 MOST_BYTES = 512 << 20
 """The centroids of all patches of FLAIR #2 have a hundredth of that."""
@@ -34,9 +34,7 @@ def read_json(
         SegxError: `error`, if it cannot be read, is larger than any, or is no JSON.
     """
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ValueError(f"it has {path.stat().st_size >> 20} MiB")
-        return json.loads(path.read_text(encoding="utf-8"), **numbers)
+        return json.loads(read_bounded(path, most=MOST_BYTES).decode(), **numbers)
     except (OSError, ValueError, RecursionError) as fault:
         raise error(
             f"{path} cannot be read as JSON ({brief(fault)}); expected {expected}"
@@ -54,36 +52,6 @@ def write_json(path: Path, content: object) -> None:
     """
     text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8.
-
-    Raises:
-        DataError: If the disk does not take it.
-    """
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file.
-
-    Raises:
-        DataError: If the disk does not take it.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            part.write_bytes(content)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be written ({brief(error)}); expected room and permission; free some "
-            "disk space or choose another place"
-        ) from error
 
 
 def plain(value: Any) -> Any:

@@ -16,11 +16,11 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .errors import BandError, SatelliteError, brief
+from .files import read_text
 from .numpy_files import UNREADABLE, map_array
 from .products import OffsetOption, parse_products
 from .radiometry import dark_levels, product_offset, settle_offsets
 from .satellite import BANDS, SatelliteStack
-from .textfile import read_text
 
 _ANY_ZONE = re.compile(r"Z\d+_")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ConfigError, SegxError, brief
+from .files import read_bounded
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -25,9 +26,7 @@ def read_toml(path: Path, *, error: type[SegxError] = ConfigError) -> dict[str, 
         SegxError: `error`, if it cannot be read, is larger than any, or is no TOML.
     """
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ValueError(f"it has {path.stat().st_size} bytes, {MOST_BYTES} at most are read")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_bounded(path, most=MOST_BYTES).decode())
     except OSError as fault:
         raise error(
             f"{path} cannot be read ({brief(fault)}); expected a TOML file; check path and "

@@ -12,6 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from .errors import DataError, brief
+from .files import read_bounded
 
 MOST_BYTES = 64 << 20
 """A VRT of 50 000 sheets has half of that."""
@@ -41,13 +42,8 @@ def named_files(path: Path) -> set[Path]:
     Raises:
         DataError: If it is too large, no XML, or leads to something else than files.
     """
-    if path.stat().st_size > MOST_BYTES:
-        raise DataError(
-            f"{path} has {path.stat().st_size / 2**20:.0f} MiB; expected a VRT of "
-            f"{MOST_BYTES >> 20} MiB at most; make several"
-        )
     try:
-        content = path.read_bytes().decode("utf-8-sig")
+        content = read_bounded(path, most=MOST_BYTES).decode("utf-8-sig")
         if "<!" in content:
             raise ValueError("it has a comment, CDATA or a document type")
         # Instructions are kept, as they too would part a name.

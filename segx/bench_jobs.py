@@ -235,7 +235,7 @@ def write_outputs(
         write_json(outputs.json, {**content, "results": results})
         written.append(outputs.json)
     if outputs.html is not None:
-        from runtime.jsonfile import write_text
+        from runtime.files import write_text
 
         write_text(outputs.html, _page(bench, measured, evals))
         written.append(outputs.html)

@@ -151,7 +151,7 @@ def _end(result: "ShardResult", out: Path) -> None:
 def _write_page(
     page: Path, bundle: "Bundle", survey: "Survey", report: "Report", maps: Path
 ) -> None:
-    from runtime.jsonfile import write_text
+    from runtime.files import write_text
 
     from .console import done
     from .page.compose import infer_page

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from runtime.jsonfile import write_text
+from runtime.files import write_text
 from segx import __version__
 from trainkit.aerial_config import Context, Upsampler
 from trainkit.checkpoint import CHECKPOINT_NAME, read_info

@@ -21,7 +21,8 @@ from runtime.bundle import folders_with, sha256_of
 from runtime.card import ModelCard
 from runtime.classes import LandCoverClass
 from runtime.errors import CheckpointError, brief
-from runtime.jsonfile import read_json, write_bytes, write_json
+from runtime.files import write_bytes
+from runtime.jsonfile import read_json, write_json
 from runtime.manifest import require_plain
 from runtime.schema import parse, to_dict
 

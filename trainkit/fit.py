@@ -24,7 +24,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch.nn.parallel import DistributedDataParallel
 
 from runtime.errors import CheckpointError, ConfigError
-from runtime.jsonfile import write_bytes
+from runtime.files import write_bytes
 
 from .branch import TUNE_LOSS, TUNE_MIOU, BranchPlan, BranchTraining
 from .processes import OnStep, run_together

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from runtime.classes import LandCoverClass
-from runtime.jsonfile import write_text
+from runtime.files import write_text
 from runtime.metrics import ConfusionMatrix, Scores, score
 
 from .batches import Patches, labels_of

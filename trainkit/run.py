@@ -21,7 +21,8 @@ from torch import nn
 from runtime.alone import alone
 from runtime.dataset import Dataset
 from runtime.errors import CheckpointError, ConfigError, DataError
-from runtime.jsonfile import read_json, write_bytes, write_json
+from runtime.files import write_bytes
+from runtime.jsonfile import read_json, write_json
 from runtime.products import OffsetOption
 from runtime.schema import parse, to_dict
 

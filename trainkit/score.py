@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from runtime.classes import LandCoverClass
-from runtime.jsonfile import write_text
+from runtime.files import write_text
 from runtime.metrics import ConfusionMatrix, Scores, score
 from runtime.sample import Sample
 

@@ -26,13 +26,13 @@ from numpy.typing import NDArray
 
 from ..classes import LandCoverClass
 from ..errors import BandError, DataError
+from ..files import read_text
 from ..fingerprint import fingerprint
 from ..grid import Grid
 from ..products import OffsetOption
 from ..raster import RasterInfo, RasterReader, describe
 from ..sample import Sample
 from ..satellite import SatelliteInput, SatelliteSpec
-from ..textfile import read_text
 from .series_folder import SeriesFolder
 from .splits import LISTED, Split, SplitPatches, assign
 

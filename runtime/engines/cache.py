@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import EngineError, brief
+from ..files import write_bytes
 from .evict import Item, evict, find_items, sweep
-from .files import make_folder, read_plain, remove, write_whole
+from .files import make_folder, read_plain, remove
 from .folder import EngineFolder, Found
 from .lock import hold
 from .place import cache_limit, default_cache_root
@@ -198,7 +199,7 @@ class EngineCache:
         """Keep what TensorRT-RTX compiled of an engine; a disk that is full is a warning."""
         try:
             self._make(self._runtime)
-            write_whole(self._runtime / f"{key}.cache", data)
+            write_bytes(self._runtime / f"{key}.cache", data, error=EngineError)
         except EngineError as error:
             _log.warning("%s", error)
             return

@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .files import PART, remove
+from ..files import PART
+from .files import remove
 
 LITTER_S = 3600.0
 """Age from which a file that is being written is taken for left behind."""

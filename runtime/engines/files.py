@@ -1,14 +1,10 @@
-"""Read and write the files of a cache: plain files only, and whole ones only."""
+"""Read and remove the files of a cache, which are plain files."""
 
 import os
-import secrets
 import stat
 from pathlib import Path
 
 from ..errors import EngineError, brief
-
-PART = ".part"
-"""Suffix of files that are being written."""
 
 
 def read_plain(path: Path, *, most: int) -> bytes:
@@ -46,29 +42,6 @@ def _read(path: Path, most: int) -> bytes:
         if found.st_size > most:
             raise OSError(f"{found.st_size} bytes")
         return stream.read(found.st_size)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that appears under its name when complete.
-
-    Raises:
-        EngineError: If the disk does not take it; what was there is left as it was.
-    """
-    # Named at random: several threads and processes may write one file at once.
-    part = path.with_name(f".{secrets.token_hex(8)}{PART}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("xb") as stream:
-                stream.write(content)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise EngineError(
-            f"{path} cannot be written ({brief(error)}); expected room and permission; free some "
-            "disk space or choose another folder"
-        ) from error
 
 
 def make_folder(path: Path) -> None:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import EngineError
-from .files import remove, write_whole
+from ..files import write_bytes
+from .files import remove
 from .preflight import verify_file
 from .record import SUFFIX, EngineRecord, read_record, record_text
 
@@ -70,9 +71,9 @@ class EngineFolder:
             EngineError: If the disk does not take them; what was there stays as it was.
         """
         before = self._file_of(record.key)
-        write_whole(self.path / record.file, data)
+        write_bytes(self.path / record.file, data, error=EngineError)
         try:
-            write_whole(self.record_path(record.key), record_text(record))
+            write_bytes(self.record_path(record.key), record_text(record), error=EngineError)
         except EngineError:
             if before != record.file:
                 remove(self.path / record.file)

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import EngineError
-from .files import read_plain, write_whole
+from ..files import write_bytes
+from .files import read_plain
 
 _MOST = 1 << 30
 """Bytes that a timing cache may have."""
@@ -62,7 +63,7 @@ def save_timings(config: Any, path: Path) -> str:
     if content is None:
         return f"timings are not kept: TensorRT gave none for {path}"
     try:
-        write_whole(path, bytes(content))
+        write_bytes(path, bytes(content), error=EngineError)
     except EngineError as error:
         return f"timings are not kept: {error}"
     return ""

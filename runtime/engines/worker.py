@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BackendError, DeviceMemoryError, EngineError, SegxError, brief
+from ..files import write_bytes
 from ..jsonfile import write_json
 from ..schema import parse
 from .api import (
@@ -25,7 +26,6 @@ from .api import (
     probe,
     set_target,
 )
-from .files import write_whole
 from .inspector import EngineSummary, parse_inspector, require_precision, rounding_note
 from .job import Job, Outcome
 from .network import check_network
@@ -68,7 +68,7 @@ def _build(job: Job, progress: Progress) -> Outcome:
     content = made.run(progress)
     summary = made.inspect(content)
     # Nothing is left of an engine that does not compute as was asked.
-    write_whole(Path(job.engine), content)
+    write_bytes(Path(job.engine), content, error=EngineError)
     return Outcome(notes=tuple(made.notes), summary=summary)
 
 

@@ -207,7 +207,7 @@ def _write_matrix(path: Path, evaluation: "Evaluation") -> None:
     import csv
     import io
 
-    from runtime.jsonfile import write_text
+    from runtime.files import write_text
 
     names = [c.name for c in evaluation.scores.classes]
     text = io.StringIO()

@@ -236,7 +236,7 @@ def _write_deepness(path: Path, bundle: "Bundle") -> None:
 
 
 def _write_page(page: Path, bundle: "Bundle") -> None:
-    from runtime.jsonfile import write_text
+    from runtime.files import write_text
 
     from ..console import done
     from ..page.compose import export_page

@@ -1,4 +1,5 @@
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -130,6 +131,12 @@ def test_nothing_is_found_where_there_is_no_bundle(tmp_path: Path) -> None:
 def test_a_bundle_is_a_value(tiny_bundle: Path) -> None:
     assert isinstance(open_bundle(tiny_bundle), Bundle)
     assert open_bundle(tiny_bundle) == open_bundle(tiny_bundle)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_numbers_that_are_none_are_refused(bundle: Path, value: float) -> None:
+    said = refusal(change(bundle, verification={"miou": value}))
+    assert f"it has {json.dumps(value)}, which is no number" in said
 
 
 @pytest.mark.parametrize("text", ["a\x00b", "\x1b]0;title\x07", "\x9b31m"])

@@ -19,8 +19,9 @@ from runtime.bundle import open_bundle
 from runtime.card import ModelCard
 from runtime.energy import EnergyMeter
 from runtime.errors import DataError
+from runtime.files import write_text
 from runtime.grid import Grid
-from runtime.jsonfile import plain, write_json, write_text
+from runtime.jsonfile import plain, write_json
 from runtime.report import (
     FIT_NAMES,
     Clock,

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -238,12 +238,12 @@ def test_a_fork_of_a_warm_process_is_a_run_as_any_other(
     bundle = shutil.copytree(tiny_bundle, tmp_path / "tiny.segx")
     cold = Setting(logs=tmp_path / "logs", threads=1)
     words = ["inspect", bundle]
-    with Warm(library, tmp_path / "warm", environment_of(cold), modules=()) as warm:
+    with closing(Warm(library, tmp_path / "warm", environment_of(cold), modules=())) as warm:
         setting = replace(cold, warm=warm)
         expected, found = (run(words, item, out=tmp_path) for item in (cold, setting))
         assert (found.code, found.out, found.err) == (expected.code, expected.out, expected.err)
         assert run(["inspect", tmp_path], setting, out=tmp_path).faults((1,)) == []
-        with Shim(library, tmp_path / "faults", [bundle]) as shim:
+        with closing(Shim(library, tmp_path / "faults", [bundle])) as shim:
             assert run(words, shimmed(setting, shim), out=tmp_path).code == 0
             shim.order(failing("reads", shim.counts.reads + 1, errno.EIO, stays=True))
             assert run(words, shimmed(setting, shim), out=tmp_path).code == 1
@@ -281,14 +281,14 @@ def test_calls_are_counted_and_fail_below_the_folders_alone(library: Path, tmp_p
     below, beside = tmp_path / "below", tmp_path / "below-not"
     for folder in (below, beside):
         folder.mkdir()
-    with Shim(library, tmp_path / "faults", [below]) as shim:
+    with closing(Shim(library, tmp_path / "faults", [below])) as shim:
         assert _shimmed(shim, COUNTS, below) == "[0, 1, 2, 3]"
         counts = shim.counts
         assert (counts.writes, counts.fired) == (12, 0)
         shim.order(failing("writes", counts.writes + 5, errno.ENOSPC, stays=False))
         assert _shimmed(shim, COUNTS, below) == f"{errno.ENOSPC} [0, 2, 3]"
         assert shim.counts.fired == 1
-    with Shim(library, tmp_path / "faults", [below]) as shim:
+    with closing(Shim(library, tmp_path / "faults", [below])) as shim:
         shim.order(failing("writes", 5, errno.EIO, stays=True))
         assert _shimmed(shim, COUNTS, beside) == "[0, 1, 2, 3]"
         assert _shimmed(shim, COUNTS, below) == f"{errno.EIO} {errno.EIO} {errno.EIO} [0]"
@@ -306,7 +306,7 @@ with rasterio.open(sys.argv[1]) as raster:
 """
     path = tiny_scene / "aerial.tif"
     script = f"import site; site.addsitedir({str(Path(np.__file__).parents[1])!r})\n{script}"
-    with Shim(library, tmp_path / "faults", [tiny_scene]) as shim:
+    with closing(Shim(library, tmp_path / "faults", [tiny_scene])) as shim:
         assert _shimmed(shim, script, path) == "read"
         reads = shim.counts.reads
         assert reads > 1
@@ -316,7 +316,7 @@ with rasterio.open(sys.argv[1]) as raster:
 
 def test_the_wall_clock_jumps_and_the_other_does_not(library: Path, tmp_path: Path) -> None:
     script = "import time; print(time.time(), time.monotonic())"
-    with Shim(library, tmp_path / "faults", [tmp_path]) as shim:
+    with closing(Shim(library, tmp_path / "faults", [tmp_path])) as shim:
         before = [float(text) for text in _shimmed(shim, script).split()]
         shim.order(Orders(shift_s=-7200))
         after = [float(text) for text in _shimmed(shim, script).split()]

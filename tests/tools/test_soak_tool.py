@@ -2,11 +2,8 @@
 
 import json
 import math
-import mmap
-import os
 import subprocess
 import sys
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,26 +81,37 @@ def test_what_is_too_short_is_not_judged() -> None:
         course([], "files")
 
 
+GROWTH = """
+import threading
+print("ready", flush=True)
+input()
+held = bytearray(b"\\1") * (64 << 20)
+files = [open(__file__) for _ in range(5)]
+for _ in range(3):
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+print("grown", flush=True)
+input()
+"""
+
+
 def test_a_process_is_seen_with_its_files_threads_and_memory(tmp_path: Path) -> None:
-    before = look(os.getpid(), 1.0)
+    script = tmp_path / "growth.py"
+    script.write_text(GROWTH)
+    command = [sys.executable, "-S", str(script)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        before = look(process.pid, 1.0)
+        print(file=process.stdin, flush=True)
+        assert process.stdout.readline() == "grown\n"
+        after = look(process.pid, 2.0)
+        print(file=process.stdin, flush=True)
     assert before is not None
-    held = mmap.mmap(-1, 64 << 20)  # no memory that was there before
-    held.write(b"\1" * len(held))
-    stop = threading.Event()
-    workers = [threading.Thread(target=stop.wait) for _ in range(3)]
-    for worker in workers:
-        worker.start()
-    files = [(tmp_path / f"{number}").open("w") for number in range(5)]
-    after = look(os.getpid(), 2.0)
-    stop.set()
-    for file in files:
-        file.close()
-    for worker in workers:
-        worker.join()
     assert after is not None
     assert (after.files - before.files, after.threads - before.threads) == (5, 3)
     assert after.rss_mib - before.rss_mib == pytest.approx(64, abs=16)
-    held.close()
 
 
 def test_a_process_is_watched_to_its_end_and_killed_when_its_time_is_up() -> None:

@@ -8,7 +8,8 @@ from statistics import median
 from typing import Any
 
 from runtime.computer import describe_computer
-from runtime.jsonfile import write_json, write_text
+from runtime.files import write_text
+from runtime.jsonfile import write_json
 
 from .contest import Rules, Turn
 from .ratios import FIGURES, Group, Ratio, agreement, by_round, last_map, ratio

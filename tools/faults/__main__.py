@@ -15,7 +15,7 @@ import argparse
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -93,7 +93,7 @@ def _warm(
     """Start training and export in forks of a process that has their libraries."""
     if not command.is_slow_to_start:
         return nullcontext()
-    return Warm(library, setting.logs / "warm", environment_of(setting))
+    return closing(Warm(library, setting.logs / "warm", environment_of(setting)))
 
 
 def rows_of(trials: Sequence[Trial]) -> list[tuple[str, ...]]:

@@ -91,7 +91,7 @@ class Ran:
     def faults(self, codes: Sequence[int]) -> list[str]:
         """Say what is wrong about how it ended, where one of these codes was expected."""
         if self.is_hung:
-            return [f"hung: printed nothing and used no processor for {HANG_S:g} s"]
+            return [f"hung: idle and silent for {HANG_S:g} s, or not done after {LIMIT_S:g} s"]
         text = self.out + self.err
         found = [f"printed '{sign}'" for sign in _BAD_SIGNS if sign in text]
         if self.code not in codes:

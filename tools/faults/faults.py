@@ -7,6 +7,7 @@ import stat
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -95,7 +96,7 @@ class FailingCalls:
         calls = case.reference.reads if reads else case.reference.writes
         at = case.chance.randint(1, max(calls, 1))
         error, stays = case.chance.choice(self.errors), case.chance.random() < 0.5
-        with shim_of(case) as shim:
+        with closing(shim_of(case)) as shim:
             shim.order(failing(self.kind, at, error, stays=stays))
             ran = case.start(setting=shimmed(case.setting, shim))
             fired = shim.counts.fired
@@ -194,7 +195,7 @@ class Clock:
     def inflict(self, case: Case) -> list[Ran]:
         hours = case.chance.choice((-1, 1)) * case.chance.uniform(0.5, 30.0)
         case.told = f" by {hours:+.1f} h"
-        with shim_of(case) as shim:
+        with closing(shim_of(case)) as shim:
             orders = Orders(shift_s=int(HOUR_S * hours))
             moment = case.moment(lambda process: shim.order(orders))
             return [case.start(moment, shimmed(case.setting, shim))]

@@ -7,7 +7,6 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
 SOURCE = Path(__file__).with_name("shim.c")
@@ -65,7 +64,7 @@ def build_shim(folder: Path) -> Path:
 
 
 class Shim:
-    """The library in the processes of one run; use it as a context manager."""
+    """The library in the processes of one run; close it when done."""
 
     def __init__(self, library: Path, file: Path, below: Sequence[Path]) -> None:
         """Lay out what is shared with it.
@@ -95,15 +94,6 @@ class Shim:
         reads, writes, fired = _COUNTS.unpack_from(self._shared)
         return Counts(reads=reads, writes=writes, fired=fired)
 
-    def __enter__(self) -> "Shim":
-        """Return it."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Let go of what is shared."""
         self._shared.close()

@@ -3,6 +3,7 @@
 import random
 import shutil
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +51,8 @@ def make_reference(command: Command, folder: Path, setting: Setting, library: Pa
         out.mkdir(parents=True)
     first = run(command.words(outs[0]), setting, out=outs[0])
     setting.logs.mkdir(parents=True, exist_ok=True)
-    with Shim(library, setting.logs / "faults", [*command.inputs, outs[1]]) as shim:
+    shim = Shim(library, setting.logs / "faults", [*command.inputs, outs[1]])
+    with closing(shim):
         second = run(command.words(outs[1]), shimmed(setting, shim), out=outs[1])
         counts = shim.counts
     for ran in (first, second):

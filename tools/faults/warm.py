@@ -22,7 +22,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import NoReturn
 
 from tools.bench_peers.contest import ROOT
@@ -32,7 +31,7 @@ _PAUSE_S = 0.01
 
 
 class Warm:
-    """That process, from the harness's side; use it as a context manager."""
+    """That process, from the harness's side; close it when done."""
 
     def __init__(
         self,
@@ -84,16 +83,7 @@ class Warm:
         print(json.dumps(request), file=self._process.stdin, flush=True)
         return Forked(told)
 
-    def __enter__(self) -> "Warm":
-        """Return it."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """End it."""
         self._process.communicate()
 

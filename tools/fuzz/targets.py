@@ -19,13 +19,13 @@ from runtime.datasets.flair import FlairTree
 from runtime.datasets.folder_settings import read_settings
 from runtime.datasets.geopackage import PatchColumn
 from runtime.errors import BundleError, DataError, SatelliteError, brief
+from runtime.files import read_text
 from runtime.manifest import MANIFEST_NAME
 from runtime.numpy_files import UNREADABLE, map_array, read_arrays
 from runtime.onnx_scan import check_onnx
 from runtime.output.journal import read_journal
 from runtime.products import parse_products
 from runtime.raster import RasterReader
-from runtime.textfile import read_text
 from segx.bundles import TOY
 from segx.satellite.stac_items import item_file
 from trainkit.checkpoint import FORMAT_VERSION, read_info

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from runtime.jsonfile import plain, write_json, write_text
+from runtime.files import write_text
+from runtime.jsonfile import plain, write_json
 
 from .job import Job, Outcome
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from runtime.computer import describe_computer
-from runtime.jsonfile import write_json, write_text
+from runtime.files import write_text
+from runtime.jsonfile import write_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -226,10 +226,10 @@ def test_a_cache_that_others_can_write_to_is_refused_unless_trusted(
 def test_an_engine_that_cannot_be_kept_is_used_all_the_same(
     bench: Workbench, get: Get, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, content: bytes) -> None:
-        raise EngineError(f"{path} cannot be written; expected room; free some")
+    def full(path: Path, content: bytes, *, error: type[Exception]) -> None:
+        raise error(f"{path} cannot be written; expected room; free some")
 
-    monkeypatch.setattr("runtime.engines.folder.write_whole", full)
+    monkeypatch.setattr("runtime.engines.folder.write_bytes", full)
     assert get().built
     assert get().built
     assert len(bench.notes) == 2
