@@ -56,7 +56,10 @@ def choose_for_all(
         ConfigError: If `--bands` or `--elevation` does not go with the model.
     """
     found: dict[tuple[int, ...] | None, RasterInfo] = {}
+    kinds: dict[tuple[object, ...], RasterInfo] = {}
     for info in infos:
+        kinds.setdefault((info.count, info.bands, info.alpha), info)
+    for info in kinds.values():
         bands = choose_bands(info, wanted, spec, elevation=elevation)
         if bands is None and wanted is not None:
             bands = tuple(range(info.count))  # not the same as bands that another file names

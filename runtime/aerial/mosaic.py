@@ -8,8 +8,9 @@ the first by name that holds data at a pixel gives it.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,7 +139,7 @@ def join(scenes: Sequence[Scene], *, reach: int) -> list[Mosaic]:
         GridError: If it has no place on the ground.
         BandError: If files that touch hold different bands.
     """
-    found = [_open(scene) for scene in scenes]
+    found = _headers(scenes)
     mosaics = []
     for group in _by_series(found):
         for lattice in _by_lattice(group):
@@ -152,9 +153,17 @@ def join(scenes: Sequence[Scene], *, reach: int) -> list[Mosaic]:
     return sorted(mosaics, key=lambda mosaic: min(order[id(file.info)] for file in mosaic.files))
 
 
-def _open(scene: Scene) -> _Found:
-    with scene.open() as reader:
-        return _Found(scene=scene, info=reader.info)
+def _headers(scenes: Sequence[Scene]) -> list[_Found]:
+    """Read every header; what thousands of them say alike is kept once."""
+    kept: dict[Any, Any] = {}
+    found = []
+    for scene in scenes:
+        with scene.open() as reader:
+            info = reader.info
+        bands = kept.setdefault(info.bands, info.bands)
+        tags = kept.setdefault(frozenset(info.tags.items()), info.tags)
+        found.append(_Found(scene=scene, info=replace(info, bands=bands, tags=tags)))
+    return found
 
 
 def _place(found: _Found, row: int, col: int) -> tuple[slice, slice]:
@@ -188,8 +197,11 @@ def _mosaic(members: Sequence[_Placed]) -> Mosaic:
 
 def _refuse_other_bands(infos: Sequence[RasterInfo]) -> None:
     """Refuse files that cannot be read as one; a file whose bands have no names may join."""
-    named = next((info for info in infos if _names(info)), infos[0])
+    kinds: dict[tuple[object, ...], RasterInfo] = {}
     for info in infos:
+        kinds.setdefault((info.count, info.dtype, info.bands), info)
+    named = next((info for info in kinds.values() if _names(info)), infos[0])
+    for info in kinds.values():
         same = (info.count, info.dtype) == (named.count, named.dtype)
         if not same or (_names(info) and _names(info) != _names(named)):
             raise BandError(

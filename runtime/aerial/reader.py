@@ -164,7 +164,10 @@ class MosaicReader:
         self._open[file.path] = source
         self._open.move_to_end(file.path)
         if len(self._open) > MOST_OPEN:
-            self._open.popitem(last=False)[1].close()
+            path, oldest = self._open.popitem(last=False)
+            oldest.close()
+            if not oldest.damaged:  # else it knows what not to read again
+                del self._sources[path]
         return source
 
     def close(self) -> None:

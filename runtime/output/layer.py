@@ -185,9 +185,10 @@ class Layer:
             part.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Remove the raw file.
+        """Remove the raw file, and forget what it held: a run may have very many maps.
 
         Raises:
             OSError: If it cannot be removed.
         """
         self._spool.path.unlink(missing_ok=True)
+        self.covered = Covered(self.covered.width)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from full_disk import fill_disk
 
 from runtime.errors import DataError
 from segx import console
@@ -54,12 +55,10 @@ def test_a_failed_json_file_leaves_the_old_one_and_nothing_beside(
     target = tmp_path / "report.json"
     console.write_json(target, {"run": 1})
 
-    def full(self: Path, data: bytes) -> int:
-        raise OSError("no space left")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(DataError, match="no space"):
-        console.write_json(target, {"run": 2})
+    with monkeypatch.context() as patch:
+        fill_disk(patch)
+        with pytest.raises(DataError, match="No space"):
+            console.write_json(target, {"run": 2})
     assert json.loads(target.read_text()) == {"run": 1}
     assert list(tmp_path.iterdir()) == [target]
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from full_disk import fill_disk
 from torch import nn
 
 from runtime.errors import CheckpointError, ConfigError, DataError
@@ -275,17 +276,13 @@ def test_no_steps_leave_the_weights_alone(make: Make, tmp_path: Path) -> None:
 def test_a_state_that_the_disk_does_not_take_leaves_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def half(self: Path, content: bytes) -> None:
-        with self.open("wb") as stream:
-            stream.write(content[: len(content) // 2])
-        raise OSError(28, "No space left on device")
-
     file = tmp_path / LAST
     files = _WholeFiles()
     files.save_checkpoint({"global_step": 1}, file)
-    monkeypatch.setattr(Path, "write_bytes", half)
-    with pytest.raises(DataError, match="No space left"):
-        files.save_checkpoint({"global_step": 2}, file)
+    with monkeypatch.context() as patch:
+        fill_disk(patch)
+        with pytest.raises(DataError, match="No space left"):
+            files.save_checkpoint({"global_step": 2}, file)
     assert torch.load(file, weights_only=True) == {"global_step": 1}
     assert list(tmp_path.iterdir()) == [file]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from fake_engines import ADA, ANY_ADA, ORIN, make_record
+from full_disk import fill_disk
 
 from runtime.engines import cache as cache_module
 from runtime.engines import folder
@@ -107,31 +108,12 @@ def test_an_engine_that_goes_while_it_is_read_is_looked_for_again(
     assert found == (Found(record=newer, data=b"newer") if replaced else None)
 
 
-def fail_at(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the disk be full from the `count`-th file on, after half of it was written."""
-    written = 0
-    real = Path.open
-
-    def full(path: Path, mode: str = "r", **how: object) -> object:
-        nonlocal written
-        stream = real(path, mode, **how)  # type: ignore[call-overload]
-        if "x" in mode:
-            written += 1
-            if written >= count:
-                stream.write(b"half")
-                stream.close()
-                raise OSError(errno.ENOSPC, "No space left on device")
-        return stream
-
-    monkeypatch.setattr(Path, "open", full)
-
-
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_full_disk_leaves_nothing_half_written(
     cache: EngineCache, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        fail_at(count, patch)
+        fill_disk(patch, at=count)
         with pytest.raises(EngineError, match=r"No space left .*; expected room .*; free some"):
             put(cache)
     assert names(cache.engines.path) == []
@@ -144,7 +126,7 @@ def test_a_full_disk_leaves_the_engine_that_was_there(
 ) -> None:
     record = put(cache)
     with monkeypatch.context() as patch:
-        fail_at(count, patch)
+        fill_disk(patch, at=count)
         with pytest.raises(EngineError, match="No space left"):
             put(cache, data)
     assert cache.find(record.key) == Found(record=record, data=DATA)
@@ -332,7 +314,7 @@ def test_a_runtime_cache_that_cannot_be_kept_or_read_is_a_warning(
     cache: EngineCache, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as patch:
-        fail_at(1, patch)
+        fill_disk(patch)
         cache.save_runtime("a" * 64, b"one")
     assert names(cache.root / "runtime") == []
     (cache.root / "runtime" / f"{'b' * 64}.cache").symlink_to("elsewhere")
