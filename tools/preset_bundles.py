@@ -12,11 +12,13 @@ from runtime.bundle import Bundle
 from runtime.dataset import open_dataset
 from runtime.manifest import Precision
 from segx import __version__
-from segx.sample import write_flair2, write_landcover_ai, write_potsdam
+from segx.sample import write_flair2, write_flair_hub, write_landcover_ai, write_potsdam
 from trainkit.checkpoint import Origin, build_empty, load_checkpoint, save_checkpoint
 from trainkit.config import load
+from trainkit.importing.importing import with_classes
 
 SAMPLES: dict[int, Callable[[Path], Path]] = {
+    19: partial(write_flair_hub, seed=1, patches_per_side=2),
     13: partial(write_flair2, seed=1, areas=3, patches_per_side=2),
     6: partial(write_potsdam, seed=1),
     5: partial(write_landcover_ai, seed=1),
@@ -44,8 +46,10 @@ def make_bundles(preset: str, folder: Path, sample: Path) -> dict[Precision, Bun
     Returns:
         The bundles, none of which is verified.
     """
-    model = build_empty(load(preset)).eval()
-    dataset = open_dataset(sample, tile=model.config.input.tile_size)
+    config = load(preset)
+    dataset = open_dataset(sample, tile=config.input.tile_size)
+    # Published weights tell classes apart that the labels join.
+    model = build_empty(with_classes(config, len(dataset.classes))).eval()
     origin = Origin(
         segx_version=__version__,
         classes=dataset.classes,

@@ -6,6 +6,13 @@ from typing import Literal
 IMAGENET_HUB = "imagenet"
 """Value of `pretrained` that fetches weights from the encoder's hub by name."""
 
+MOST_WIDTH = 65_536
+"""Channels of a map."""
+
+MOST_UNITS = 1000
+"""Blocks in a row; each is built by itself, so that a checkpoint from elsewhere must not claim
+billions."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderConfig:
@@ -138,7 +145,7 @@ class MultiResUNetConfig:
     def __post_init__(self) -> None:
         """Refuse another number of levels, and blocks without a channel."""
         require_levels("widths", self.widths, 5)
-        require_levels("path_lengths", self.path_lengths, 4)
+        require_levels("path_lengths", self.path_lengths, 4, most=MOST_UNITS)
         if self.alpha * min(self.widths) < 6:
             raise ValueError(
                 f"alpha {self.alpha} times the smallest width {min(self.widths)} is below 6, which "
@@ -157,11 +164,13 @@ AerialConfig = (
 """What `[[aerial]]` may hold; without the key `architecture` it is the first."""
 
 
-def require_levels(name: str, values: tuple[int, ...], count: int) -> None:
-    """Refuse a list of another length, or with a value below 1.
+def require_levels(
+    name: str, values: tuple[int, ...], count: int, *, most: int = MOST_WIDTH
+) -> None:
+    """Refuse a list of another length, or with a value below 1 or above a limit.
 
     Raises:
         ValueError: Naming the key.
     """
-    if len(values) != count or min(values) < 1:
-        raise ValueError(f"{name} is {list(values)}; give {count} values of at least 1")
+    if len(values) != count or not 1 <= min(values) <= max(values) <= most:
+        raise ValueError(f"{name} is {list(values)}; give {count} values of 1 to {most}")

@@ -8,14 +8,16 @@ Nothing in a checkpoint is ever unpickled: a pickle can run code when it is open
 """
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
-from torch import Tensor
 
 from runtime.bundle import folders_with, sha256_of
 from runtime.card import ModelCard
@@ -199,9 +201,16 @@ def load_checkpoint(path: Path, *, factory: str = "") -> Checkpoint:
     info = read_info(path)
     for name in (WEIGHTS_NAME, CONFIG_NAME):
         _check_file(path, name, info)
-    config = read_config(path)
-    model = build_named(config, factory) if factory else build_empty(config)
-    _load_weights(model, path / WEIGHTS_NAME)
+    config, weights = read_config(path), path / WEIGHTS_NAME
+    if factory:
+        model: LandCoverModel = build_named(config, factory)
+        _check_weights(model, weights)
+    else:
+        _check_config(config, path)
+        model = build_empty(config)
+    with _reading(weights):
+        state = safetensors.torch.load_file(weights)
+    model.load_state_dict(state)
     return Checkpoint(path=path, model=model.eval(), config=config, info=info)
 
 
@@ -296,38 +305,68 @@ def _check_file(folder: Path, name: str, info: CheckpointInfo) -> None:
         )
 
 
-def _load_weights(model: LandCoverModel, file: Path) -> None:
+def _check_config(config: TrainConfig, path: Path) -> None:
+    """Refuse a config that the weights do not belong to, before memory is taken for what it says.
+
+    Raises:
+        CheckpointError: If they do not, or the config is of no model.
+    """
     try:
-        state = safetensors.torch.load_file(file)
-    except (OSError, SafetensorError) as error:
+        with torch.device("meta"):
+            model = build_empty(config)
+    except (RuntimeError, OverflowError, MemoryError) as error:
         raise CheckpointError(
-            f"{file} cannot be read as safetensors ({brief(error)}); expected a whole file of "
-            "tensors; restore it"
+            f"{path / CONFIG_NAME} is of no model that can be built ({brief(error)}); expected a "
+            "file that training wrote; restore it or train again"
         ) from error
-    different = difference(model, state)
+    _check_weights(model, path / WEIGHTS_NAME)
+
+
+def _check_weights(model: LandCoverModel, file: Path) -> None:
+    with _reading(file), safetensors.safe_open(file, "pt") as opened:
+        names = opened.keys()
+        found = {name: tuple(opened.get_slice(name).get_shape()) for name in names}
+    different = difference(shapes_of(model), found)
     if different is not None:
         name, has, needs = different
         raise CheckpointError(
             f"{file} holds {name} of shape {has}; its config needs {needs}; weights and config do "
             "not belong together; train again"
         )
-    model.load_state_dict(state)
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{file} cannot be read as safetensors ({brief(error)}); expected a whole file of "
+            "tensors; restore it"
+        ) from error
 
 
 Shape = tuple[int, ...] | None
 
 
+def shapes_of(model: LandCoverModel) -> dict[str, tuple[int, ...]]:
+    """Shapes of a model's weights, by name."""
+    return {name: tuple(value.shape) for name, value in model.state_dict().items()}
+
+
 def difference(
-    model: LandCoverModel, state: Mapping[str, Tensor]
+    wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
 ) -> tuple[str, Shape, Shape] | None:
-    """Find a weight that a model and a state do not both have in one shape.
+    """Find a weight that two models do not both have in one shape.
+
+    Args:
+        wanted: Shapes that one needs; see `shapes_of`.
+        found: Shapes of what is there.
 
     Returns:
-        Its name and its shapes in the state and in the model, None where it is missing; None if
-        there is no such weight.
+        Its name, the shape found and the one wanted, None where it is missing; None if there is no
+        such weight.
     """
-    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in state.items()}
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             return name, found.get(name), wanted.get(name)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from runtime.errors import CheckpointError
 
-from .checkpoint import WEIGHTS_NAME, difference, load_checkpoint, read_config, read_info
+from .checkpoint import WEIGHTS_NAME, difference, load_checkpoint, read_config, read_info, shapes_of
 from .config import require_trainable
 from .models import LandCoverModel
 
@@ -50,8 +50,7 @@ def load_start(model: LandCoverModel, start: Start) -> None:
                 f"{begun.path} has {name} {list(found)}; expected those of config {config.name}, "
                 f"{list(wanted)}; begin with another checkpoint, or change the config"
             )
-    state = begun.model.state_dict()
-    different = difference(model, state)
+    different = difference(shapes_of(model), shapes_of(begun.model))
     if different is not None:
         name, has, needs = different
         raise CheckpointError(
@@ -59,4 +58,4 @@ def load_start(model: LandCoverModel, start: Start) -> None:
             f"architecture of config {config.name}, which needs {needs}; begin with another "
             "checkpoint, or change the config"
         )
-    model.load_state_dict(state)
+    model.load_state_dict(begun.model.state_dict())

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from runtime.bundle import sha256_of
 from runtime.datasets.flair import CLASSES
-from runtime.errors import CheckpointError, FeedError
+from runtime.errors import CheckpointError, FeedError, SegxError
 from runtime.satellite import SatelliteSpec
 from trainkit.aerial_config import IMAGENET_HUB, UNetFormerConfig
 from trainkit.checkpoint import (
@@ -190,6 +191,26 @@ def test_weights_of_another_config_are_refused(
     theirs = json.loads((other / CHECKPOINT_NAME).read_text())["files"][WEIGHTS_NAME]
     edit(saved, lambda data: data["files"].update({WEIGHTS_NAME: theirs}))
     with pytest.raises(CheckpointError, match="weights and config do not belong together"):
+        load_checkpoint(saved)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("decoder_width", 16 << 20, "weights and config do not belong together"),
+        ("decoder_width", 16 << 56, "is of no model that can be built"),
+        ("encoder_depths", [1, 1, 1, 10**9], "expected 1 to 1000 blocks in each stage"),
+    ],
+)
+def test_a_config_that_claims_more_than_there_is_takes_no_memory(
+    saved: Path, key: str, value: object, message: str
+) -> None:
+    file = saved / CONFIG_NAME
+    config = json.loads(file.read_text())
+    config["aerial"][0][key] = value
+    file.write_text(json.dumps(config))
+    edit(saved, lambda data: data["files"].update({CONFIG_NAME: sha256_of(file)}))
+    with pytest.raises(SegxError, match=message):
         load_checkpoint(saved)
 
 

@@ -164,7 +164,7 @@ def test_a_moved_image_gives_a_moved_map(config: AerialConfig) -> None:
     ("make", "message"),
     [
         (lambda: CseUNetConfig(widths=(8, 16)), r"widths is \[8, 16\]; give 5 values"),
-        (lambda: UNetConfig(decoder_widths=(8, 0, 8, 8, 8)), "give 5 values of at least 1"),
+        (lambda: UNetConfig(decoder_widths=(8, 0, 8, 8, 8)), "give 5 values of 1 to 65536"),
         (lambda: MultiResUNetConfig(path_lengths=(1, 1, 1)), r"path_lengths .* give 4 values"),
         (lambda: MultiResUNetConfig(widths=(2, 4, 8, 16, 32)), "is below 6"),
     ],

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from runtime.errors import CheckpointError, ConfigError
 
-from ..aerial_config import IMAGENET_HUB, EncoderConfig
+from ..aerial_config import IMAGENET_HUB, MOST_UNITS, EncoderConfig
 
 STRIDES = (4, 8, 16, 32)
 COARSEST = 32
@@ -128,6 +128,11 @@ def _stage_arguments(config: EncoderConfig) -> dict[str, Any]:
     given = (config.encoder_widths, config.encoder_depths)
     if not any(given):
         return {}
+    if not all(1 <= depth <= MOST_UNITS for depth in config.encoder_depths):
+        raise ConfigError(
+            f"encoder_depths is {list(config.encoder_depths)}; expected 1 to {MOST_UNITS} blocks "
+            "in each stage; correct it"
+        )
     for family, names in _STAGE_ARGUMENTS.items():
         if config.encoder.startswith(family):
             return {name: value for name, value in zip(names, given, strict=True) if value}
