@@ -236,8 +236,9 @@ def test_plans_are_compared_with_that_of_fewest_files() -> None:
         count: Turn(contender="x", round=0, process_s=s, peak_rss_mib=mib, inside=inside)
         for count, s, mib in ((100, 3.0, 200.0), (1100, 4.0, 202.0))
     }
-    assert planning.row_of(100, 50, turns)[3:] == ("3.0", "", "200", "")
-    assert planning.row_of(1100, 50, turns)[3:] == ("4.0", "1.00", "202", "2.05")
+    few, many = planning.rows_of("read", 50, turns)
+    assert few[4:] == ("3.0", "", "200", "")
+    assert many[4:] == ("4.0", "1.00", "202", "2.05")
 
 
 def test_a_plan_of_empty_sheets_is_a_dry_run(
@@ -248,7 +249,9 @@ def test_a_plan_of_empty_sheets_is_a_dry_run(
     table = planning.measure(
         tiny_bundle, tiny_scene, rules, counts=(4,), side=320, backend="auto", extra=extra
     )
-    ((sheets, side, tiles, *_),) = table.rows
-    assert (sheets, side) == ("4", "320")
-    assert int(tiles) >= (640 // 32) ** 2
+    read, simulated = table.rows
+    assert read[:3] == ("4", "read", "320")
+    assert simulated[:3] == ("4", "simulated", "320")
+    assert read[3] == simulated[3]
+    assert int(read[3]) >= (640 // 32) ** 2
     assert not any((tmp_path / "runs" / "plan-of-4").glob("maps/*"))

@@ -7,6 +7,7 @@ empty    headers alone, a few kilobytes whatever the side: a country that can be
 import math
 import shutil
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import rasterio
@@ -35,7 +36,6 @@ def make_sheets(scene: Path, folder: Path, *, count: int, side: int, empty: bool
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    across = math.ceil(math.sqrt(count))
     with open_raster(scene / SCENE_AERIAL) as source:
         pixels = None if empty else source.read()
         first = Grid(source.shape, source.transform, source.crs)
@@ -53,10 +53,10 @@ def make_sheets(scene: Path, folder: Path, *, count: int, side: int, empty: bool
         **({"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK} if side > BLOCK else {}),
     }
     header = b""
-    for number in range(count):
-        row, col = (place * side for place in divmod(number, across))
+    across = math.ceil(math.sqrt(count))
+    for name, row, col in side_by_side(count, side):
         place = first.crop(row, col, side, side).transform
-        path = folder / f"sheet_{row // side:04}_{col // side:04}.tif"
+        path = folder / name
         if header:
             path.write_bytes(header.replace(_corner(first.transform), _corner(place)))
             continue
@@ -73,6 +73,13 @@ def make_sheets(scene: Path, folder: Path, *, count: int, side: int, empty: bool
     if not empty:
         make_series(scene, folder, first.crop(0, 0, -(-count // across) * side, across * side))
     return folder
+
+
+def side_by_side(count: int, side: int) -> Iterator[tuple[str, int, int]]:
+    """Lay files out in rows of as many as there are rows; yield name, first row and column."""
+    across = math.ceil(math.sqrt(count))
+    for down, right in (divmod(number, across) for number in range(count)):
+        yield f"sheet_{down:04}_{right:04}.tif", down * side, right * side
 
 
 def _corner(transform: Affine) -> bytes:
