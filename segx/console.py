@@ -39,10 +39,18 @@ class Advance(Protocol):
         """Show that ``done`` of ``total`` units are finished; ``note`` is shown behind."""
 
 
+class _Line(logging.Formatter):
+    """Records in the form of the command's own warnings."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return f"segx: {record.levelname.lower()}: {record.name}: {text}"
+
+
 def configure_logging(*, verbose: bool = False) -> None:
     """Send the log to stderr: warnings only, or what happens when verbose."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_Line("%(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for package in ("segx", "trainkit", "exporter", "calibration", "runtime"):
         logging.getLogger(package).setLevel(logging.INFO if verbose else logging.WARNING)

@@ -39,7 +39,7 @@ def refuse(segx: Callable[..., Result], tmp_path: Path) -> Refuse:
     def run(*arguments: object) -> str:
         before = _tree(tmp_path)
         result = segx(*arguments)
-        lines = [line for line in result.complaints if not line.startswith("WARNING ")]
+        lines = [line for line in result.complaints if not line.startswith("segx: warning: ")]
         assert (result.code, len(lines)) == (1, 1), result.err
         (message,) = lines
         assert message.startswith("segx: ")

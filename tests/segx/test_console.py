@@ -136,11 +136,17 @@ def test_the_last_line_names_the_output_and_the_next_command(
 
 
 @pytest.mark.usefixtures("kept_logging")
-@pytest.mark.parametrize(("verbose", "shown"), [(False, []), (True, ["INFO runtime.tiler: cut"])])
+@pytest.mark.parametrize(
+    ("verbose", "shown"), [(False, []), (True, ["segx: info: runtime.tiler: cut"])]
+)
 def test_the_log_of_our_packages_is_shown_when_verbose(
     verbose: bool, shown: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     console.configure_logging(verbose=verbose)
     logging.getLogger("runtime.tiler").info("cut")
     logging.getLogger("elsewhere").info("not ours")
-    assert capsys.readouterr().err.splitlines() == shown
+    logging.getLogger("rasterio").warning("a tag is ignored")
+    assert capsys.readouterr().err.splitlines() == [
+        *shown,
+        "segx: warning: rasterio: a tag is ignored",
+    ]

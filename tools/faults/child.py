@@ -30,8 +30,8 @@ _PAUSE_S = 0.05
 _LOOK_S = 0.5
 _TICKS = os.sysconf("SC_CLK_TCK")
 
-_ASIDE = re.compile(r"[\w -]+: \d+/\d+, |segx: warning: ")
-"""How lines begin that are progress or warnings."""
+_ASIDE = re.compile(r"[\w -]+: \d+/\d+, |segx: warning: |_tiff\w+Proc: ")
+"""How lines begin that are progress, warnings, or what libtiff itself prints of a failing disk."""
 _BAD_SIGNS = (
     "Traceback (most recent call last)",
     "Exception ignored in",
