@@ -40,6 +40,10 @@ class Covered:
         spans = self._spans.get(block, [])
         return any(left <= cols.start and cols.stop <= right for left, right in spans)
 
+    def forget(self) -> None:
+        """Count nothing in any more."""
+        self._spans.clear()
+
     def is_full(self, block: int) -> bool:
         """Tell whether a block row is complete."""
         return self.holds(block, slice(0, self.width))
@@ -191,4 +195,4 @@ class Layer:
             OSError: If it cannot be removed.
         """
         self._spool.path.unlink(missing_ok=True)
-        self.covered = Covered(self.covered.width)
+        self.covered.forget()

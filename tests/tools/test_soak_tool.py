@@ -18,7 +18,7 @@ from runtime.jsonfile import write_json
 from runtime.raster import describe, reflected
 from tools.bench_peers.contest import Inside, Rules, Turn
 from tools.bench_peers.raster import open_raster
-from tools.streaming import looping, planning, soak
+from tools.streaming import flatness, looping, planning, soak
 from tools.streaming.flatness import FIGURES, course
 from tools.streaming.sheets import make_sheets
 from tools.streaming.watching import Sample, look, watch
@@ -183,22 +183,27 @@ def test_the_loop_takes_all_kinds_in_turns_and_opens_anew(
         "scene": tiny_scene,
         "maps": tmp_path / "maps",
         "seconds": 0,
+        "rounds_per_opening": 2,
         "threads": 1,
         "backend": "auto",
     }
     write_json(task, given)
     looping.main(str(task), str(result))
-    rounds = json.loads(result.read_text(encoding="utf-8"))["rounds"]
+    said = json.loads(result.read_text(encoding="utf-8"))
+    rounds = said["rounds"]
     assert [item["kind"] for item in rounds] == 2 * list(looping.KINDS)
     assert len(opened) == len(rounds)
     assert soak.differing(rounds) == ""
     assert len({item["maps"] for item in rounds[:3]}) == 3
+    assert len(said["closings"]) == len(rounds)
 
 
 def test_both_long_runs_are_made_and_judged(
     tiny_bundle: Path, tiny_scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(soak, "LOOP_SIDE", 100)
+    monkeypatch.setattr(soak, "ROUNDS_PER_OPENING", 1)
+    monkeypatch.setattr(flatness, "WINDOWS", 2)
     plan = soak.Plan(minutes=0.02, sheets=9, side=40, every_s=0.02)
     rules = Rules(rounds=1, threads=1, out=tmp_path, limit_s=60)
     table = soak.measure(tiny_bundle, tiny_scene, plan, rules, backend="auto")

@@ -1,10 +1,13 @@
 """Map over and over in one process, from Python: `python -m tools.streaming.looping TASK RESULT`.
 
-A round maps a scene's files and its arrays. Every few rounds the bundle is closed and opened anew.
-Rounds take turns in what they write; those of a kind, two at least, must give the same pixels.
+A round maps a scene's files and its arrays. Every few rounds the bundle is closed and opened anew;
+what the process holds is looked at whenever it is closed, as all that is left then is lost. Rounds
+take turns in what they write; those of a kind, two at least, must give the same pixels.
 """
 
+import gc
 import json
+import os
 import sys
 import time
 import zlib
@@ -20,7 +23,8 @@ from runtime.jsonfile import write_json
 from runtime.scene import SATELLITE_FOLDER, SCENE_AERIAL
 from tools.bench_peers.raster import open_raster
 
-ROUNDS_PER_OPENING = 10
+from .watching import Sample, look
+
 KINDS = {
     "classes": segx.InferOptions(allow_toy=True),
     "confidence, quality": segx.InferOptions(allow_toy=True, confidence=True, quality=True),
@@ -47,17 +51,22 @@ def main(task: str, result: str) -> None:
     arrays = read_arrays(scene)
     names = list(KINDS)
     rounds: list[Round] = []
+    closings: list[Sample] = []
     begin = time.perf_counter()
     while len(rounds) < 2 * len(names) or time.perf_counter() - begin < given["seconds"]:
         with segx.open_bundle(
             given["bundle"], backend=given["backend"], threads=given["threads"]
         ) as model:
-            for _ in range(ROUNDS_PER_OPENING):
+            for _ in range(given["rounds_per_opening"]):
                 kind = names[len(rounds) % len(names)]
                 rounds.append(_round(model, kind, scene, maps, arrays))
                 if time.perf_counter() - begin >= given["seconds"]:
                     break
-    write_json(Path(result), {"rounds": rounds})
+        gc.collect()
+        held = look(os.getpid(), time.perf_counter() - begin)
+        assert held is not None  # this process runs
+        closings.append(held)
+    write_json(Path(result), {"rounds": rounds, "closings": closings})
 
 
 def read_arrays(scene: Path) -> dict[str, Any]:

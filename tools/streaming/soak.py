@@ -25,6 +25,8 @@ from .report import Table
 from .sheets import make_sheets
 from .watching import Sample, watch
 
+ROUNDS_PER_OPENING = 4
+"""Of the loop; then the bundle is closed and opened anew."""
 LOOP_SIDE = 1200
 """Side of the scene that is mapped over and over, in pixels."""
 HEAD = (
@@ -99,8 +101,8 @@ def measure(bundle: Path, scene: Path, plan: Plan, rules: Rules, *, backend: str
         rows=[row_of(soak) for soak in soaks],
         details=soaks,
         notes=[
-            f"one look every {plan.every_s:g} s; of halves: lowest to highest value of the first "
-            "and of the second half of the run.",
+            f"one look every {plan.every_s:g} s, of the loop whenever the bundle was closed; of "
+            "halves: lowest to highest value of the first and of the second half of the run.",
             f"rise: median slope (Theil-Sen) between the lows of {WINDOWS} windows of the second "
             "half, times the length of the whole run; flat: all rises are below their bounds, for "
             f"memory {SHARE['rss_mib']:.0%} of the lowest value of the second half.",
@@ -119,20 +121,22 @@ def _loop(bundle: Path, scene: Path, plan: Plan, rules: Rules, backend: str) -> 
         "scene": make_large(scene, LOOP_SIDE, rules.out / "scenes" / "loop"),
         "maps": folder / MAPS,
         "seconds": 60.0 * plan.minutes,
+        "rounds_per_opening": ROUNDS_PER_OPENING,
         "threads": rules.threads,
         "backend": backend,
     }
     write_json(task, given)
     command = [sys.executable, "-m", "tools.streaming.looping", str(task), str(result)]
     samples = _run("loop", command, folder, plan, rules)
-    rounds = json.loads(result.read_text(encoding="utf-8"))["rounds"]
+    said = json.loads(result.read_text(encoding="utf-8"))
+    rounds, closings = said["rounds"], [Sample(**item) for item in said["closings"]]
     return Soak(
         name="loop",
         samples=tuple(samples),
-        courses=_courses("loop", samples),
-        done=f"{len(rounds)} rounds",
+        courses=_courses("loop", closings),
+        done=f"{len(rounds)} rounds, {len(closings)} openings",
         wrong=differing(rounds),
-        says=rounds,
+        says=said,
     )
 
 
