@@ -60,6 +60,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Log what happens, on stderr."),
     version: bool = typer.Option(
         False, "--version", callback=_print_version, is_eager=True, help="Print the version."
@@ -70,8 +71,10 @@ def options(
     Example: segx demo
     """
     from .console import configure_logging
+    from .quiet import quiet_gdal
 
     configure_logging(verbose=verbose)
+    context.with_resource(quiet_gdal())  # here, as Typer sets a hook of its own before
 
 
 for _name, _command in COMMANDS:

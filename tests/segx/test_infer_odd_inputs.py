@@ -213,3 +213,16 @@ def test_a_real_image_of_coarse_pixels_is_mapped(
         tags = dataset.tags()
     assert tags["SEGX_RESAMPLED"].startswith("from 5.000 m to 0.200 m (bilinear)")
     assert tags["SEGX_ELEVATION"] == "zero everywhere"
+
+
+def test_metadata_in_no_encoding_is_passed_over_without_a_traceback(
+    infer: Run, scene: Path, tmp_path: Path
+) -> None:
+    content = (scene / "aerial.tif").read_bytes()
+    assert content.count(b"<GDALMetadata>") == 1
+    damaged = content.replace(b"<GDALMetadata>", b"<GDAL \xfftadata>")
+    (scene / "aerial.tif").write_bytes(damaged)
+    result = infer("--out", "maps", "--bands", "1,2,3,4,5")
+    assert "Traceback" not in result.err
+    assert "codec" not in result.err
+    assert landcover(tmp_path / "maps")[0].any()
