@@ -22,6 +22,13 @@ from runtime.errors import DataError
 from runtime.output.workplace import FOLDER
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs give up at once where another one has their folder."""
+    monkeypatch.setattr("runtime.output.workplace._WAIT_S", 0.05)
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_second_run_into_the_same_folder_is_refused_and_harms_nothing(tmp_path: Path) -> None:
     pixels, out = noise(600, 90), tmp_path / "maps"
     path = write(tmp_path / "a.tif", pixels)
@@ -51,6 +58,7 @@ def test_a_second_run_into_the_same_folder_is_refused_and_harms_nothing(tmp_path
     np.testing.assert_array_equal(read(out / "a_landcover.tif")[0], whole_map(pixels))
 
 
+@pytest.mark.usefixtures("impatient")
 def test_after_a_run_that_was_refused_the_folder_is_free(tmp_path: Path) -> None:
     path, out = write(tmp_path / "a.tif", noise(60, 70)), tmp_path / "maps"
 
