@@ -51,8 +51,8 @@ def named_files(path: Path) -> set[Path]:
         root = ElementTree.fromstring(content, ElementTree.XMLParser(target=builder))
     except (OSError, ElementTree.ParseError, ValueError) as error:
         raise DataError(
-            f"{path} cannot be read as XML ({brief(error)}); expected a VRT of GDAL; make it anew: "
-            "gdalbuildvrt"
+            f"{path} cannot be read as XML ({brief(error)}); expected a VRT of GDAL; make it anew, "
+            "or several of it if it is too large: gdalbuildvrt"
         ) from error
     # GDAL looks beside the file that a link leads to.
     folder = path.resolve().parent

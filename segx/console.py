@@ -50,7 +50,7 @@ class _Line(logging.Formatter):
 def configure_logging(*, verbose: bool = False) -> None:
     """Send the log to stderr: warnings only, or what happens when verbose."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_Line("%(message)s"))
+    handler.setFormatter(_Line())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for package in ("segx", "trainkit", "exporter", "calibration", "runtime"):
         logging.getLogger(package).setLevel(logging.INFO if verbose else logging.WARNING)

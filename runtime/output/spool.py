@@ -4,7 +4,6 @@ Rows of all bands follow each other, band by band within a row. The overviews st
 in the same order, the largest first. What is written twice is there once.
 """
 
-import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -47,16 +46,11 @@ class Spool:
             bands: Bands of the map.
             rule: How overviews are made.
         """
-        self._path = os.fspath(path)
+        self.path = path
         self.bands = bands
         self._rule = rule
         self._made = False
         self.levels = _levels(shape, bands)
-
-    @property
-    def path(self) -> Path:
-        """The file; made anew each time, as a run has very many that it keeps."""
-        return Path(self._path)
 
     def block_rows(self, block: int) -> slice:
         """Rows of a block row of the map."""
