@@ -162,7 +162,9 @@ def _headers(scenes: Sequence[Scene]) -> list[_Found]:
             info = reader.info
         bands = kept.setdefault(info.bands, info.bands)
         tags = kept.setdefault(frozenset(info.tags.items()), info.tags)
-        found.append(_Found(scene=scene, info=replace(info, bands=bands, tags=tags)))
+        # A CRS holds 0.8 kB more once it is written out, as it is into every map.
+        grid = replace(info.grid, crs=kept.setdefault(info.grid.crs.wkt, info.grid.crs))
+        found.append(_Found(scene=scene, info=replace(info, grid=grid, bands=bands, tags=tags)))
     return found
 
 
