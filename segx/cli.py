@@ -43,6 +43,9 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
 GROUPS: tuple[tuple[str, typer.Typer], ...] = (("data", data),)
 """Name and commands of every group, which come after the commands."""
 
+MAPPING = ("infer", "bench")
+"""Commands that map, in threads of one process."""
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -70,9 +73,13 @@ def options(
 
     Example: segx demo
     """
+    from runtime.heap import share_arenas
+
     from .console import configure_logging
     from .quiet import quiet_gdal
 
+    if context.invoked_subcommand in MAPPING:
+        share_arenas()
     configure_logging(verbose=verbose)
     context.with_resource(quiet_gdal())  # here, as Typer sets a hook of its own before
 

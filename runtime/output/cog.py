@@ -15,8 +15,8 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from ..grid import Grid
+from ..heap import trim
 from .disk import sync
-from .heap import trim
 from .kinds import BLOCK, NODATA, MapKind, MapTags
 from .spool import Level, Spool
 

@@ -27,6 +27,8 @@ from .watching import Sample, watch
 
 ROUNDS_PER_OPENING = 4
 """Of the loop; then the bundle is closed and opened anew."""
+SERVICE = ("env", "MALLOC_ARENA_MAX=2")
+"""How the loop is started: as docs/python.md says of what maps by the Python API for long."""
 LOOP_SIDE = 1200
 """Side of the scene that is mapped over and over, in pixels."""
 HEAD = (
@@ -126,7 +128,7 @@ def _loop(bundle: Path, scene: Path, plan: Plan, rules: Rules, backend: str) -> 
         "backend": backend,
     }
     write_json(task, given)
-    command = [sys.executable, "-m", "tools.streaming.looping", str(task), str(result)]
+    command = [*SERVICE, sys.executable, "-m", "tools.streaming.looping", str(task), str(result)]
     samples = _run("loop", command, folder, plan, rules)
     said = json.loads(result.read_text(encoding="utf-8"))
     rounds, closings = said["rounds"], [Sample(**item) for item in said["closings"]]
