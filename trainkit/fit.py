@@ -28,7 +28,7 @@ from runtime.files import write_bytes
 
 from .branch import TUNE_LOSS, TUNE_MIOU, BranchPlan, BranchTraining
 from .processes import OnStep, run_together
-from .quiet import ctrl_c_kept, quiet
+from .quiet import ctrl_c_kept, quiet, writer_quiet
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 
@@ -151,7 +151,7 @@ class _Job:
         if training.plan.role != "satellite":
             training.branch.to(memory_format=torch.channels_last)
         last = self.folder / LAST
-        with quiet(), ctrl_c_kept():
+        with quiet(), writer_quiet(), ctrl_c_kept():
             pl.seed_everything(training.plan.seed, workers=True, verbose=False)
             trainer = pl.Trainer(
                 **self._devices(),

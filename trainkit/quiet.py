@@ -1,4 +1,4 @@
-"""Keep Lightning to itself: its banners and tips, and what it makes of Ctrl-C."""
+"""Keep Lightning and TensorBoard to themselves: banners, tips, tracebacks, and Ctrl-C."""
 
 import logging
 import signal
@@ -6,6 +6,8 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 _QUIET = (
     r"The '(train|val)_dataloader' does not have many workers",
@@ -31,6 +33,26 @@ def quiet() -> Iterator[None]:
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
+
+
+@contextmanager
+def writer_quiet() -> Iterator[None]:
+    """Drop what Python prints where TensorBoard's writer, a thread, cannot write.
+
+    Whoever hands it something to write is given its error, too.
+    """
+    before = threading.excepthook
+
+    def shown(failure: threading.ExceptHookArgs) -> None:
+        is_writer = type(failure.thread).__module__ == EventFileWriter.__module__
+        if not (is_writer and isinstance(failure.exc_value, OSError)):
+            before(failure)
+
+    threading.excepthook = shown
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 @contextmanager
