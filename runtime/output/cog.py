@@ -4,6 +4,7 @@ GDAL's COG driver copies from virtual rasters (VRT) that describe the raw file: 
 one for each overview, so nothing is computed again.
 """
 
+import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -45,7 +46,9 @@ def write_cog(spool: Spool, grid: Grid, kind: MapKind, tags: MapTags, target: Pa
     Raises:
         RasterioError: If it cannot be written; `FAILURES` lists what else is raised then.
     """
-    views = [spool.path.with_suffix(f".{number}.vrt") for number in range(len(spool.levels))]
+    # GDAL keeps, for each thread, the name of every virtual raster that it has looked into.
+    name = f"view-{threading.get_native_id()}"
+    views = [spool.path.with_name(f"{name}.{number}.vrt") for number in range(len(spool.levels))]
     try:
         for view, level in zip(views[1:], spool.levels[1:], strict=True):
             _save(view, _view(spool, level))

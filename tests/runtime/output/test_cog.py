@@ -1,3 +1,4 @@
+import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from rasterio.enums import ColorInterp
 
 from runtime.datasets.flair import CLASSES
 from runtime.grid import Grid
+from runtime.output import cog
 from runtime.output.cog import write_cog
 from runtime.output.kinds import (
     QUALITY,
@@ -156,6 +158,25 @@ def test_every_map_is_a_valid_cog(
     values = noise(len(kind.bands), *shape) % 3
     path = write(tmp_path, grid_of(*shape), kind, tags, values)
     assert validate(path, strict=True) == (True, [], [])
+
+
+def test_maps_give_gdal_no_new_names_to_keep(
+    tmp_path: Path, tags: MapTags, grid_of: GRIDS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = []
+    save = cog._save
+
+    def note(path: Path, view: ET.Element) -> None:
+        names.append(path.name)
+        save(path, view)
+
+    monkeypatch.setattr(cog, "_save", note)
+    spools = [Spool(tmp_path / f"{stem}.raw", (70, 41), bands=1, rule="mode") for stem in "ab"]
+    for spool in spools:
+        spool.write(0, slice(0, 41), noise(1, 70, 41))
+        target = spool.path.with_suffix(".tif")
+        write_cog(spool, grid_of(70, 41), class_map(CLASSES), tags, target)
+    assert names == [names[0]] * 2
 
 
 @pytest.mark.parametrize(
