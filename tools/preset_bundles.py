@@ -14,7 +14,6 @@ from exporter.convert import convert
 from exporter.export import export
 from exporter.options import ConvertOptions, ExportOptions
 from runtime.bundle import Bundle
-from runtime.card import ModelCard
 from runtime.dataset import Dataset, open_dataset
 from runtime.evaluate import spread
 from runtime.manifest import Precision
@@ -22,8 +21,9 @@ from runtime.model import make_feed
 from segx import __version__
 from segx.sample import write_flair2, write_flair_hub, write_landcover_ai, write_potsdam
 from trainkit.checkpoint import Origin, build_empty, load_checkpoint, save_checkpoint
-from trainkit.config import load
+from trainkit.config import TrainConfig, load
 from trainkit.importing.importing import with_classes
+from trainkit.inputs import aerial_spec, satellite_spec
 from trainkit.models import LandCoverModel
 from trainkit.torch_model import TorchModel
 
@@ -68,8 +68,7 @@ def make_bundles(preset: str, folder: Path, sample: Path) -> dict[Precision, Bun
         provenance={},
         metrics={},
     )
-    card = load_checkpoint(save_checkpoint(folder / preset, model, origin)).card
-    settle(model, _feed(dataset, card))
+    settle(model, _feed(dataset, model.config))
     checkpoint = load_checkpoint(save_checkpoint(folder / preset, model, origin))
     options = ExportOptions(segx_version=__version__, parity_samples=1)
     full = export(checkpoint, folder / f"{preset}-fp32.segx", options).bundle
@@ -108,8 +107,9 @@ def settle(model: LandCoverModel, feed: Mapping[str, NDArray[Any]]) -> None:
             norm.momentum = momentum
 
 
-def _feed(dataset: Dataset, card: ModelCard) -> dict[str, NDArray[Any]]:
+def _feed(dataset: Dataset, config: TrainConfig) -> dict[str, NDArray[Any]]:
+    bands, satellite = aerial_spec(config).bands, satellite_spec(config)
     chosen = spread(dataset.ids("train"), 2)
-    samples = [dataset.read(name, card.satellite).with_bands(card.aerial.bands) for name in chosen]
+    samples = [dataset.read(name, satellite).with_bands(bands) for name in chosen]
     series = [sample.satellite for sample in samples if sample.satellite is not None]
     return make_feed([sample.aerial for sample in samples], series or None)
