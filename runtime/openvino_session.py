@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .errors import BackendError, BundleError, brief
 from .manifest import PartSpec, Precision, TensorSpec
-from .openvino_joins import round_before_joining
+from .openvino_rewrites import gelu_by_exponential, products_in_fp32, round_before_joining
 from .session import ExecutedPrecision, check_feed, check_names
 
 OF_ACTIVATIONS = "MatMul"
@@ -22,6 +22,9 @@ OF_ACTIVATIONS = "MatMul"
 
 WEIGHTED = frozenset({"Convolution", "Deconvolution", "FullyConnected", OF_ACTIVATIONS})
 """OpenVINO's kinds of layers that multiply by weights, or by what is counted with them."""
+
+LAYER = ("layerType", "primitiveType", "runtimePrecision")
+"""What OpenVINO says of a layer: kind, kernel, such as `brgconv_avx2_f32`, and precision."""
 
 TELEMETRY = "openvino_telemetry"
 """Package by which OpenVINO tells its makers of every import; it can do without."""
@@ -43,7 +46,8 @@ class OpenVinoSession:
         The precision is always set: left alone, OpenVINO computes an FP32 graph in BF16 on CPUs
         that have it. FP32 bundles run in FP32, the others in BF16 where the CPU has it, else FP32;
         INT8 bundles in INT8 beside that, but only where their products are summed exactly: by the
-        CPU, or because one factor is small enough for sums of two in 16 bits.
+        CPU, or because one factor is small enough for sums of two in 16 bits; then convolutions
+        alone, as matrices are multiplied faster in FP32.
 
         Raises:
             BackendError: If OpenVINO is not installed.
@@ -62,9 +66,13 @@ class OpenVinoSession:
             model = core.read_model(str(path))
             check_names(path, part, _names(model.inputs), _names(model.outputs))
             model.reshape({spec.name: list(spec.with_batch(batch)) for spec in part.inputs})
+            if computes_in_avx2():
+                gelu_by_exponential(model)
             if part.precision == "int8":
                 round_before_joining(model)
             saturates = part.precision == "int8" and not sums_int8_exactly()
+            if saturates:
+                products_in_fp32(model)
             if not saturates or _has_small_weights(model):
                 self._compile(core, model, part.precision, config)
                 saturates = saturates and self._multiplies_activations()
@@ -100,15 +108,11 @@ class OpenVinoSession:
 
     def _layers(self) -> Iterator[tuple[str, str]]:
         """Give kind and precision of every layer that multiplies by weights or activations."""
-        for node in self._request.get_compiled_model().get_runtime_model().get_ops():
-            info = node.get_rt_info()
-            layer = info["layerType"].astype(str)
-            if layer in WEIGHTED:
-                # A matrix product with weights stored in INT8 is said to run in INT8, even where
-                # its kernel, such as `brgemm_avx2_f32`, computes in FP32.
-                kernel = info["primitiveType"].astype(str).rpartition("_")[2].lower()
-                kind = kernel if kernel in PRECISIONS else info["runtimePrecision"].astype(str)
-                yield layer, PRECISIONS.get(kind, kind)
+        for layer, kernel, computed in _weighted(self._request.get_compiled_model()):
+            # A matrix product with weights stored in INT8 is said to run in INT8, even where its
+            # kernel, such as `brgemm_avx2_f32`, computes in FP32.
+            kind = kernel.rpartition("_")[2].lower()
+            yield layer, PRECISIONS.get(kind) or PRECISIONS.get(computed, computed)
 
     def _multiplies_activations(self) -> bool:
         """Whether a product of two activations is computed in INT8."""
@@ -183,7 +187,6 @@ def cpu_has_bf16() -> bool:
     return _has_bf16(_core())
 
 
-@cache
 def sums_int8_exactly() -> bool:
     """Tell whether this processor's INT8 sums come out right for all weights, by one convolution.
 
@@ -193,6 +196,23 @@ def sums_int8_exactly() -> bool:
     Raises:
         BackendError: If OpenVINO is not installed.
     """
+    exact, _ = _tried()
+    return exact
+
+
+def computes_in_avx2() -> bool:
+    """Tell whether OpenVINO's kernels are those for AVX2, by the name of one.
+
+    Raises:
+        BackendError: If OpenVINO is not installed.
+    """
+    _, kernel = _tried()
+    return "avx2" in kernel
+
+
+@cache
+def _tried() -> tuple[bool, str]:
+    """Run a convolution in INT8; say whether its sums are exact, and how its kernel is called."""
     core = _core()
     from openvino import Model, opset8
 
@@ -209,16 +229,27 @@ def sums_int8_exactly() -> bool:
     config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": "1"}
     compiled = core.compile_model(Model([convolved], [image]), "CPU", config)
     found = compiled([np.full((1, channels, 8, 8), 255, np.float32)])[0]
-    return bool(np.allclose(found, 255 * 127 * channels * kernel**2, rtol=1e-3))
+    exact = bool(np.allclose(found, 255 * 127 * channels * kernel**2, rtol=1e-3))
+    return exact, " ".join(kernel for _, kernel, _ in _weighted(compiled))
+
+
+def _weighted(compiled: Any) -> Iterator[tuple[str, str, str]]:
+    """Give kind, kernel and OpenVINO's name of the precision of every layer that multiplies."""
+    for node in compiled.get_runtime_model().get_ops():
+        info = node.get_rt_info()
+        layer, kernel, precision = (info[key].astype(str) for key in LAYER)
+        if layer in WEIGHTED:
+            yield layer, kernel, precision
 
 
 def _has_small_weights(model: Any) -> bool:
-    """Whether no sum of two products of a weight and an activation leaves 16 bits."""
-    return all(
-        np.abs(node.get_data().astype(np.int16)).max(initial=0) <= SMALL_WEIGHT
+    """Whether there are INT8 weights, and no sum of two of their products leaves 16 bits."""
+    weights = [
+        node.get_data().astype(np.int16)
         for node in model.get_ops()
         if node.get_type_name() == "Constant" and node.get_element_type().to_string() == "i8"
-    )
+    ]
+    return bool(weights) and all(np.abs(each).max(initial=0) <= SMALL_WEIGHT for each in weights)
 
 
 def _has_bf16(core: Any) -> bool:

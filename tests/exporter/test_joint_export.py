@@ -63,6 +63,7 @@ def joint(tmp_path_factory: pytest.TempPathFactory, patches: Any) -> Checkpoint:
             encoder="resnet18",
             encoder_widths=(8, 12, 16, 24),
             encoder_depths=(1, 1, 1, 1),
+            context="aspp",
             width=16,
             low_width=8,
             head_width=8,

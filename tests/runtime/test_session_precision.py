@@ -13,7 +13,12 @@ from runtime.backends import Backend, open_session
 from runtime.bundle import Bundle, open_bundle
 from runtime.errors import BundleError
 from runtime.manifest import PartSpec, Precision, TensorSpec
-from runtime.openvino_session import OpenVinoSession, _core, sums_int8_exactly
+from runtime.openvino_session import (
+    OpenVinoSession,
+    _core,
+    computes_in_avx2,
+    sums_int8_exactly,
+)
 
 
 @pytest.fixture(scope="module")
@@ -266,6 +271,33 @@ def test_products_of_activations_are_computed_in_int8_only_where_sums_are_exact(
     session = OpenVinoSession(tmp_path / "made.onnx", part, batch=1, threads=1)
     assert session.computed() == {"int8" if exact else "fp32": 1}
     assert session.precision.startswith("int8") == exact
+
+
+GELU = """
+<ir_version: 10, opset_import: ["" : 20]>
+made (float[N,8,12,10] x) => (float[N,8,12,10] out) {
+    out = Gelu <approximate = "tanh"> (x)
+}
+"""
+
+
+@pytest.mark.parametrize("avx2", [True, False])
+def test_gelu_is_rewritten_only_for_processors_that_it_is_slow_on(
+    avx2: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.openvino_session.computes_in_avx2", lambda: avx2)
+    rewritten: list[Any] = []
+    monkeypatch.setattr("runtime.openvino_session.gelu_by_exponential", rewritten.append)
+    onnx.save(onnx.parser.parse_model(GELU), tmp_path / "made.onnx")
+    OpenVinoSession(tmp_path / "made.onnx", quantized_part("fp32"), batch=1, threads=1)
+    assert len(rewritten) == avx2
+
+
+def test_what_kernels_are_made_for_is_found_by_trying() -> None:
+    flags = Path("/proc/cpuinfo")
+    if not flags.is_file() or "avx2" not in flags.read_text():
+        pytest.skip("nothing says what the processor has")
+    assert computes_in_avx2() == ("avx512" not in flags.read_text())
 
 
 def test_whether_int8_sums_are_exact_is_found_by_trying() -> None:

@@ -91,7 +91,8 @@ class Aspp(nn.Module):
         """Look around; the size stays."""
         made = [branch(features_NDhw) for branch in self.branches]
         mean = self.pooled(features_NDhw.mean(dim=(2, 3), keepdim=True))
-        made.append(mean.expand_as(made[0]))
+        # Sizes alone, not those of a map: they would be read off the input when it is exported.
+        made.append(mean.expand(-1, -1, *features_NDhw.shape[2:]))
         out: Tensor = self.project(self.dropout(torch.cat(made, dim=1)))
         return out
 

@@ -1,4 +1,4 @@
-"""Maps that are joined and rounded to INT8 come out of OpenVINO as they should."""
+"""What is rewritten for OpenVINO is what it was before, and is computed as it should be."""
 
 from typing import Any
 
@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from runtime.openvino_joins import round_before_joining
+from runtime.openvino_rewrites import (
+    gelu_by_exponential,
+    products_in_fp32,
+    round_before_joining,
+)
 
 openvino = pytest.importorskip("openvino")
 ops = openvino.opset8
@@ -75,3 +79,64 @@ def test_each_map_is_rounded_by_itself() -> None:
     again = kinds(model)
     round_before_joining(model)
     assert kinds(model) == again
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16], ids=["fp32", "fp16"])
+def test_gelu_by_an_exponential_is_gelu_by_tanh(kind: Any) -> None:
+    x = np.concatenate([np.linspace(-12, 12, 4001), [-1e4, -90, 90, 1e4]]).astype(kind)
+    entry = ops.parameter([x.size], kind)
+    model = openvino.Model([ops.gelu(entry, "tanh")], [entry])
+    gelu_by_exponential(model)
+    assert "Gelu" not in kinds(model)
+    found = openvino.Core().compile_model(model, "CPU", FP32)(x)[0]
+    wide = x.astype(np.float64)
+    wanted = wide / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (wide + 0.044715 * wide**3)))
+    loose = 1e-3 if kind is np.float16 else 2e-6
+    np.testing.assert_allclose(found, wanted, rtol=loose, atol=loose)
+
+
+def test_gelu_by_the_error_function_is_left_alone() -> None:
+    entry = ops.parameter([8], np.float32)
+    model = openvino.Model([ops.gelu(entry, "erf")], [entry])
+    gelu_by_exponential(model)
+    assert kinds(model).count("Gelu") == 1
+
+
+def dequantized(value: Any, scale: Any) -> Any:
+    """Steps and a zero that is not shifted, as OpenVINO reads DequantizeLinear."""
+    zero = ops.constant(np.zeros((), dtype=np.int8))
+    real = ops.subtract(ops.convert(value, np.float32), ops.convert(zero, np.float32))
+    return ops.multiply(real, scale)
+
+
+def rounded(value: Any) -> Any:
+    ranges = [np.float32(end) for end in (*(end * SCALE for end in LEVELS), *LEVELS)]
+    steps = ops.convert(ops.fake_quantize(value, *ranges, 256), np.int8)
+    return dequantized(steps, np.float32(SCALE))
+
+
+ROWS, INNER, COLUMNS = 6, 16, 4
+
+
+def test_matrices_are_multiplied_in_fp32_by_the_weights_that_they_had_in_int8() -> None:
+    generator = np.random.default_rng(3)
+    steps = generator.integers(-64, 65, (INNER, COLUMNS)).astype(np.int8)
+    scales = generator.uniform(1e-3, 2e-3, COLUMNS).astype(np.float32)
+    entry = ops.parameter([ROWS, INNER], np.float32)
+    by_column = ops.reshape(ops.constant(scales), ops.constant([1, COLUMNS]), special_zero=False)
+    product = ops.matmul(rounded(entry), dequantized(ops.constant(steps), by_column), False, False)
+    model = openvino.Model([product], [entry])
+    products_in_fp32(model)
+    assert "FakeQuantize" not in kinds(model)
+    x = generator.standard_normal((ROWS, INNER)).astype(np.float32)
+    found = openvino.Core().compile_model(model, "CPU", FP32)(x)[0]
+    np.testing.assert_allclose(found, x @ (steps * scales), rtol=1e-4, atol=1e-5)
+
+
+def test_convolutions_and_products_of_activations_stay_in_int8() -> None:
+    entry = ops.parameter([ROWS, ROWS], np.float32)
+    squared = openvino.Model([ops.matmul(rounded(entry), rounded(entry), False, False)], [entry])
+    for model in (joined((4, 4), half=False), squared):
+        before = kinds(model)
+        products_in_fp32(model)
+        assert kinds(model) == before
