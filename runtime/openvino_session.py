@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .errors import BackendError, BundleError, brief
 from .manifest import PartSpec, Precision, TensorSpec
-from .openvino_rewrites import gelu_by_exponential, products_in_fp32, round_before_joining
+from .openvino_rewrites import gelu_by_exponential, products_as_convolutions, steps_of_scale
 from .session import ExecutedPrecision, check_feed, check_names
 
 OF_ACTIVATIONS = "MatMul"
@@ -46,8 +46,7 @@ class OpenVinoSession:
         The precision is always set: left alone, OpenVINO computes an FP32 graph in BF16 on CPUs
         that have it. FP32 bundles run in FP32, the others in BF16 where the CPU has it, else FP32;
         INT8 bundles in INT8 beside that, but only where their products are summed exactly: by the
-        CPU, or because one factor is small enough for sums of two in 16 bits; then convolutions
-        alone, as matrices are multiplied faster in FP32.
+        CPU, or because one factor is small enough for sums of two in 16 bits.
 
         Raises:
             BackendError: If OpenVINO is not installed.
@@ -69,10 +68,10 @@ class OpenVinoSession:
             if computes_in_avx2():
                 gelu_by_exponential(model)
             if part.precision == "int8":
-                round_before_joining(model)
+                steps_of_scale(model)
             saturates = part.precision == "int8" and not sums_int8_exactly()
             if saturates:
-                products_in_fp32(model)
+                products_as_convolutions(model)
             if not saturates or _has_small_weights(model):
                 self._compile(core, model, part.precision, config)
                 saturates = saturates and self._multiplies_activations()
