@@ -4,13 +4,11 @@ What is rewritten stays the same function of its inputs.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-SHIFTS = ("Multiply", "Subtract", "Convert")
-"""OpenVINO's kinds of nodes that DequantizeLinear is read as."""
 
 GELU_LINEAR = 2 * (2 / np.pi) ** 0.5
 """2 sqrt(2 / pi): GELU by tanh is x / (1 + exp(-z)) with z = x (GELU_LINEAR + GELU_CUBIC x^2).
@@ -33,13 +31,16 @@ def steps_of_scale(model: Any) -> None:
     from openvino import opset8
 
     for scaled in _of_kind(model, "Multiply"):
-        found = _quantized(scaled)
-        if found is None:
+        found = _dequantized(scaled)
+        if found is None or found.scale.size != 1 or _kind(found.steps) != "Convert":
             continue
-        rounding, zero, scale = found
+        rounding = found.steps.input_value(0).get_node()
+        if _kind(rounding) != "FakeQuantize":
+            continue
         first, last = (_folded(rounding.input_value(index)) for index in (3, 4))
         if first is None or last is None:
             continue
+        zero, scale = found.zero.reshape(()), found.scale.reshape(())
         real = opset8.fake_quantize(
             *(rounding.input_value(index) for index in range(3)),
             opset8.constant((first - zero) * scale),
@@ -61,7 +62,7 @@ def gelu_by_exponential(model: Any) -> None:
     from openvino import opset8
 
     for gelu in _of_kind(model, "Gelu"):
-        if gelu.get_attributes()["approximation_mode"].upper() != "TANH":
+        if gelu.get_attributes().get("approximation_mode", "").upper() != "TANH":
             continue
         # FP16 is too coarse for the factors; where FP32 is computed anyway, both casts are nothing.
         x = opset8.convert(gelu.input_value(0), np.float32)
@@ -89,12 +90,8 @@ def products_as_convolutions(model: Any) -> None:
         found = _steps_and_scales(product.input_value(1), transposed=how["transpose_b"])
         if found is None:
             continue
-        steps, scales = found
-        kind, shape, (source, target) = (
-            _type(product),
-            list(product.get_output_shape(0)),
-            steps.shape,
-        )
+        (steps, scales), kind = found, _type(product)
+        source, target = steps.shape
         rows = opset8.reshape(taken, opset8.constant([1, 1, -1, source]), special_zero=False)
         image = opset8.transpose(rows, opset8.constant([0, 3, 1, 2]))
         kernel = opset8.multiply(
@@ -104,7 +101,8 @@ def products_as_convolutions(model: Any) -> None:
         ones, nothing = [1, 1], [0, 0]
         made = opset8.convolution(image, kernel, ones, nothing, nothing, ones)
         made = opset8.transpose(made, opset8.constant([0, 2, 3, 1]))
-        _put(opset8.reshape(made, opset8.constant(shape), special_zero=False), product)
+        shape = opset8.constant(list(product.get_output_shape(0)))
+        _put(opset8.reshape(made, shape, special_zero=False), product)
 
 
 def _steps_and_scales(
@@ -119,44 +117,42 @@ def _steps_and_scales(
     Returns:
         The matrix, columns last, and the scale of every column; None if it is no such matrix.
     """
-    node = value.get_node()
-    scale = _folded(node.input_value(1)) if _kind(node) == "Multiply" else None
-    while _kind(node) in SHIFTS:
-        if _kind(node) == "Subtract" and np.any(_folded(node.input_value(1))):
-            return None
-        node = node.input_value(0).get_node()
-    if scale is None or _kind(node) != "Constant" or _type(node) != "i8":
+    found = _dequantized(value.get_node())
+    if found is None or _kind(found.steps) != "Constant" or found.zero.any():
         return None
-    steps = node.get_data()
+    steps = found.steps.get_data()
     if steps.ndim != 2:
         return None
-    scales = np.broadcast_to(scale, steps.shape)
+    scales = np.broadcast_to(found.scale, steps.shape)
     if transposed:
         steps, scales = steps.T, scales.T
     return (steps, scales[0].copy()) if (scales == scales[0]).all() else None
 
 
-def _quantized(scaled: Any) -> tuple[Any, NDArray[np.float32], NDArray[np.float32]] | None:
-    """Give FakeQuantize, zero point and scale of Q/DQ of activations; None if it is no such pair.
+@dataclass(frozen=True, slots=True)
+class _Dequantized:
+    """What DequantizeLinear is read as: (steps - zero) * scale."""
 
-    Args:
-        scaled: The node that gives what the pair gives.
-    """
+    steps: Any
+    """Node that gives whole numbers of 8 bits."""
+
+    zero: NDArray[np.float32]
+    scale: NDArray[np.float32]
+
+
+def _dequantized(scaled: Any) -> _Dequantized | None:
+    """Take DequantizeLinear apart; None if the node is not what one ends in."""
+    if _kind(scaled) != "Multiply":
+        return None
     node, scale = scaled.input_value(0).get_node(), _folded(scaled.input_value(1))
-    zero: NDArray[np.float32] | None = np.zeros((), dtype=np.float32)
+    zero: NDArray[np.float32] | None = np.zeros(1, dtype=np.float32)
     if _kind(node) == "Subtract":
         zero = _folded(node.input_value(1))
         node = node.input_value(0).get_node()
-    if scale is None or zero is None or scale.size != 1 or zero.size != 1:
+    if _kind(node) != "Convert" or scale is None or zero is None:
         return None
-    if _kind(node) == "Convert":
-        node = node.input_value(0).get_node()
-    if _kind(node) != "Convert" or _type(node) not in ("i8", "u8"):
-        return None
-    rounding = node.input_value(0).get_node()
-    if _kind(rounding) != "FakeQuantize":
-        return None
-    return rounding, zero.reshape(()), scale.reshape(())
+    steps = node.input_value(0).get_node()
+    return _Dequantized(steps, zero, scale) if _type(steps) in ("i8", "u8") else None
 
 
 def _is_rounded(node: Any) -> bool:
@@ -191,8 +187,12 @@ def _of_kind(model: Any, kind: str) -> Iterator[Any]:
 
 
 def _put(node: Any, replaced: Any) -> None:
-    for taker in _takers(replaced):
-        taker.replace_source_output(node.output(0))
+    """Let those that took what one node gives take that of another, by the names that it had."""
+    old, new = replaced.output(0), node.output(0)
+    new.set_names(old.get_names())
+    old.set_names(set())
+    for taker in old.get_target_inputs():
+        taker.replace_source_output(new)
 
 
 def _kind(node: Any) -> str:
@@ -203,7 +203,3 @@ def _kind(node: Any) -> str:
 def _type(node: Any) -> str:
     name: str = node.get_output_element_type(0).to_string()
     return name
-
-
-def _takers(node: Any) -> list[Any]:
-    return [taker for port in node.outputs() for taker in port.get_target_inputs()]

@@ -4,6 +4,7 @@
     python -m tools.measure_presets time WORK difd u-tae     # on a machine with nothing else to do
 
 `make` writes checkpoints with random weights and their bundles below WORK; what is there is kept.
+A precision that random weights do not survive is refused by the export, and left out of the figures.
 `time` runs PyTorch and the bundles in turns (`tools.compare_latency`), one tile a call, all parts,
 and prints what goes into docs/models.toml.
 """
@@ -48,7 +49,8 @@ def bundle_path(work: Path, preset: str, precision: Precision) -> Path:
 
 def figures(preset: str, work: Path, rounds: int) -> str:
     """Give the lines for docs/models.toml, with those on PyTorch and INT8 layers as comments."""
-    bundles = {each: open_bundle(bundle_path(work, preset, each)) for each in PRECISIONS}
+    paths = {each: bundle_path(work, preset, each) for each in PRECISIONS}
+    bundles = {each: open_bundle(path) for each, path in paths.items() if path.is_dir()}
     choice = choose_backend("openvino")
     opened = {each: open_model(bundle, choice) for each, bundle in bundles.items()}
     models: dict[str, Runnable] = {"eager": TorchModel(load_checkpoint(work / preset).model)}

@@ -13,6 +13,7 @@ from runtime.backends import Backend, open_session
 from runtime.bundle import Bundle, open_bundle
 from runtime.errors import BundleError
 from runtime.manifest import PartSpec, Precision, TensorSpec
+from runtime.openvino_rewrites import gelu_by_exponential
 from runtime.openvino_session import (
     OpenVinoSession,
     _core,
@@ -225,23 +226,44 @@ made (float[N,8,12,10] x) => (float[N,8,12,10] out) {
 """
 
 
-def test_weights_that_are_stored_in_int8_are_not_taken_for_sums_in_int8(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("runtime.openvino_session.sums_int8_exactly", lambda: False)
+def saved_matrix(weights: NDArray[np.int8], folder: Path) -> Path:
     model = onnx.parser.parse_model(MATRIX)
     values = {
         "sx": np.float32(0.03),
         "zero": np.int8(0),
-        "w": np.random.default_rng(0).integers(-127, 128, (10, 10), dtype=np.int8),
+        "w": weights,
         "sw": np.full(10, 0.01, dtype=np.float32),
     }
     for name, value in values.items():
         model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), name))
-    onnx.save(model, tmp_path / "made.onnx")
+    onnx.save(model, folder / "made.onnx")
+    return folder / "made.onnx"
+
+
+def test_weights_that_are_stored_in_int8_are_not_taken_for_sums_in_int8(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.openvino_session.sums_int8_exactly", lambda: False)
+    saved_matrix(np.random.default_rng(0).integers(-127, 128, (10, 10), dtype=np.int8), tmp_path)
     session = OpenVinoSession(tmp_path / "made.onnx", quantized_part(), batch=1, threads=1)
     assert session.computed() == {"fp32": 1}
     session.require_executed()
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_products_with_small_weights_are_computed_in_int8_on_every_processor(
+    exact: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.openvino_session.sums_int8_exactly", lambda: exact)
+    weights = np.random.default_rng(0).integers(-64, 65, (10, 10), dtype=np.int8)
+    path = saved_matrix(weights, tmp_path)
+    session = OpenVinoSession(path, quantized_part(), batch=1, threads=1)
+    assert session.computed() == {"int8": 1}
+    session.require_executed()
+    x = {"x": np.random.default_rng(6).normal(size=SHAPE).astype(np.float32)}
+    expected = open_session("onnxruntime", path, quantized_part(), threads=1).run(x)["out"]
+    found = session.run(x)["out"]
+    assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()
 
 
 ATTENTION = """
@@ -287,10 +309,20 @@ def test_gelu_is_rewritten_only_for_processors_that_it_is_slow_on(
 ) -> None:
     monkeypatch.setattr("runtime.openvino_session.computes_in_avx2", lambda: avx2)
     rewritten: list[Any] = []
-    monkeypatch.setattr("runtime.openvino_session.gelu_by_exponential", rewritten.append)
-    onnx.save(onnx.parser.parse_model(GELU), tmp_path / "made.onnx")
-    OpenVinoSession(tmp_path / "made.onnx", quantized_part("fp32"), batch=1, threads=1)
+
+    def rewrite(model: Any) -> None:
+        rewritten.append(model)
+        gelu_by_exponential(model)
+
+    monkeypatch.setattr("runtime.openvino_session.gelu_by_exponential", rewrite)
+    path = tmp_path / "made.onnx"
+    onnx.save(onnx.parser.parse_model(GELU), path)
+    part = quantized_part("fp32")
+    session = OpenVinoSession(path, part, batch=1, threads=1)
     assert len(rewritten) == avx2
+    x = {"x": np.random.default_rng(6).normal(size=SHAPE).astype(np.float32)}
+    expected = open_session("onnxruntime", path, part, threads=1).run(x)["out"]
+    np.testing.assert_allclose(session.run(x)["out"], expected, atol=1e-5)
 
 
 def test_what_kernels_are_made_for_is_found_by_trying() -> None:
