@@ -4,7 +4,7 @@
     python -m tools.measure_presets time WORK difd u-tae     # on a machine with nothing else to do
 
 `make` writes checkpoints with random weights and their bundles below WORK; what is there is kept.
-A precision that random weights do not survive is refused by the export, and left out of the figures.
+A precision that random weights do not survive is refused by the export and left out of the figures.
 `time` runs PyTorch and the bundles in turns (`tools.compare_latency`), one tile a call, all parts,
 and prints what goes into docs/models.toml.
 """
