@@ -95,8 +95,8 @@ def products_as_convolutions(model: Any) -> None:
         rows = opset8.reshape(taken, opset8.constant([1, 1, -1, source]), special_zero=False)
         image = opset8.transpose(rows, opset8.constant([0, 3, 1, 2]))
         kernel = opset8.multiply(
-            opset8.convert(opset8.constant(steps.T.reshape(target, source, 1, 1).copy()), kind),
-            opset8.convert(opset8.constant(scales.reshape(target, 1, 1, 1)), kind),
+            opset8.convert(_constant(steps.T.reshape(target, source, 1, 1)), kind),
+            opset8.convert(_constant(scales.reshape(target, 1, 1, 1)), kind),
         )
         ones, nothing = [1, 1], [0, 0]
         made = opset8.convolution(image, kernel, ones, nothing, nothing, ones)
@@ -180,6 +180,13 @@ def _folded(value: Any) -> NDArray[np.float32] | None:
     if right is None:
         return None
     return left * right if kind == "Multiply" else left - right
+
+
+def _constant(values: NDArray[Any]) -> Any:
+    from openvino.op import Constant
+
+    # Not `opset8.constant`, which takes numbers one by one.
+    return Constant(np.ascontiguousarray(values), shared_memory=False)
 
 
 def _of_kind(model: Any, kind: str) -> Iterator[Any]:
