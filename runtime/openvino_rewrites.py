@@ -50,6 +50,11 @@ def steps_of_scale(model: Any) -> None:
         _put(opset8.convert(real, _type(scaled)), scaled)
 
 
+def has_gelu_by_tanh(model: Any) -> bool:
+    """Whether there is anything for `gelu_by_exponential` to rewrite."""
+    return any(True for _ in _gelus_by_tanh(model))
+
+
 def gelu_by_exponential(model: Any) -> None:
     """Compute GELU by its approximation with tanh as a quotient with one exponential.
 
@@ -61,9 +66,7 @@ def gelu_by_exponential(model: Any) -> None:
     """
     from openvino import opset8
 
-    for gelu in _of_kind(model, "Gelu"):
-        if gelu.get_attributes().get("approximation_mode", "").upper() != "TANH":
-            continue
+    for gelu in _gelus_by_tanh(model):
         # FP16 is too coarse for the factors; where FP32 is computed anyway, both casts are nothing.
         x = opset8.convert(gelu.input_value(0), np.float32)
         linear, cubic = (np.float32(-factor) for factor in (GELU_LINEAR, GELU_CUBIC))
@@ -187,6 +190,12 @@ def _constant(values: NDArray[Any]) -> Any:
 
     # Not `opset8.constant`, which takes numbers one by one.
     return Constant(np.ascontiguousarray(values), shared_memory=False)
+
+
+def _gelus_by_tanh(model: Any) -> Iterator[Any]:
+    for gelu in _of_kind(model, "Gelu"):
+        if gelu.get_attributes().get("approximation_mode", "").upper() == "TANH":
+            yield gelu
 
 
 def _of_kind(model: Any, kind: str) -> Iterator[Any]:

@@ -14,7 +14,12 @@ from numpy.typing import NDArray
 
 from .errors import BackendError, BundleError, brief
 from .manifest import PartSpec, Precision, TensorSpec
-from .openvino_rewrites import gelu_by_exponential, products_as_convolutions, steps_of_scale
+from .openvino_rewrites import (
+    gelu_by_exponential,
+    has_gelu_by_tanh,
+    products_as_convolutions,
+    steps_of_scale,
+)
 from .session import ExecutedPrecision, check_feed, check_names
 
 OF_ACTIVATIONS = "MatMul"
@@ -65,7 +70,7 @@ class OpenVinoSession:
             model = core.read_model(str(path))
             check_names(path, part, _names(model.inputs), _names(model.outputs))
             model.reshape({spec.name: list(spec.with_batch(batch)) for spec in part.inputs})
-            if computes_in_avx2():
+            if has_gelu_by_tanh(model) and computes_in_avx2():
                 gelu_by_exponential(model)
             if part.precision == "int8":
                 steps_of_scale(model)
@@ -242,13 +247,12 @@ def _weighted(compiled: Any) -> Iterator[tuple[str, str, str]]:
 
 
 def _has_small_weights(model: Any) -> bool:
-    """Whether there are INT8 weights, and no sum of two of their products leaves 16 bits."""
-    weights = [
-        node.get_data().astype(np.int16)
+    """Whether no sum of two products of a weight and an activation leaves 16 bits."""
+    return all(
+        np.abs(node.get_data().astype(np.int16)).max(initial=0) <= SMALL_WEIGHT
         for node in model.get_ops()
         if node.get_type_name() == "Constant" and node.get_element_type().to_string() == "i8"
-    ]
-    return bool(weights) and all(np.abs(each).max(initial=0) <= SMALL_WEIGHT for each in weights)
+    )
 
 
 def _has_bf16(core: Any) -> bool:

@@ -39,7 +39,7 @@ SAMPLES: dict[int, Callable[[Path], Path]] = {
 LOWER: tuple[Precision, ...] = ("fp16", "int8")
 
 RESIDUAL = 0.1
-"""What a block of Xception65 adds to its input, over what the input is."""
+"""Weight of the last norm of a block of Xception65, whose maps are added to its input."""
 
 
 def sample_for(preset: str, folder: Path) -> Path:
