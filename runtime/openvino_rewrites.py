@@ -16,6 +16,9 @@ Reference: Hendrycks and Gimpel 2016, arXiv 1606.08415, with tanh(z / 2) = 2 / (
 
 GELU_CUBIC = 0.044715 * GELU_LINEAR
 
+IMAGE_RANK = 4
+"""Dimensions of images: samples, channels, rows, columns."""
+
 
 def steps_of_scale(model: Any) -> None:
     """Round to steps of the scale where whole numbers are rounded to, and scaled after.
@@ -106,6 +109,38 @@ def products_as_convolutions(model: Any) -> None:
         made = opset8.transpose(made, opset8.constant([0, 2, 3, 1]))
         shape = opset8.constant(list(product.get_output_shape(0)))
         _put(opset8.reshape(made, shape, special_zero=False), product)
+
+
+def sums_of_tokens(model: Any) -> None:
+    """Add maps of tokens, (N, H, W, C), as arrays of six dimensions.
+
+    Of four dimensions OpenVINO takes the second for channels, and puts the sums into the layout of
+    a convolution: every normalisation after one, and every product before one, costs a reordering.
+
+    Args:
+        model: Graph of a part with its batch set, which is changed.
+    """
+    from openvino import opset8
+
+    for total in _of_kind(model, "Add"):
+        shape = list(total.get_output_shape(0))
+        terms = total.input_values()
+        if len(shape) != IMAGE_RANK or any(list(term.get_shape()) != shape for term in terms):
+            continue
+        if any(_is_reshaped(term.get_node()) for term in terms):
+            wide = opset8.constant([1, 1, *shape])
+            flat = (opset8.reshape(term, wide, special_zero=False) for term in terms)
+            back = opset8.constant(shape)
+            _put(opset8.reshape(opset8.add(*flat), back, special_zero=False), total)
+
+
+def _is_reshaped(node: Any) -> bool:
+    """Whether a Reshape gives it, but for its rounding, and for a constant added or multiplied."""
+    while _kind(node) in ("Convert", "FakeQuantize", "Add", "Multiply"):
+        if _kind(node) in ("Add", "Multiply") and _folded(node.input_value(1)) is None:
+            return False
+        node = node.input_value(0).get_node()
+    return _kind(node) == "Reshape" and _folded(node.input_value(0)) is None
 
 
 def _steps_and_scales(

@@ -19,6 +19,7 @@ from .openvino_rewrites import (
     has_gelu_by_tanh,
     products_as_convolutions,
     steps_of_scale,
+    sums_of_tokens,
 )
 from .session import ExecutedPrecision, check_feed, check_names
 
@@ -77,6 +78,7 @@ class OpenVinoSession:
             saturates = part.precision == "int8" and not sums_int8_exactly()
             if saturates:
                 products_as_convolutions(model)
+            sums_of_tokens(model)
             if not saturates or _has_small_weights(model):
                 self._compile(core, model, part.precision, config)
                 saturates = saturates and self._multiplies_activations()

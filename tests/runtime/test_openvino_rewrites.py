@@ -10,6 +10,7 @@ from runtime.openvino_rewrites import (
     gelu_by_exponential,
     products_as_convolutions,
     steps_of_scale,
+    sums_of_tokens,
 )
 
 openvino = pytest.importorskip("openvino")
@@ -185,3 +186,54 @@ def test_a_product_far_behind_joined_maps_is_rounded_to_steps_of_the_scale() -> 
     wanted = np.clip(np.rint(expected((16, 16)) / 2 / SCALE), *LEVELS) * SCALE
     assert np.abs(found - wanted).max() <= 1.01 * SCALE
     assert np.abs(found - wanted).mean() < 0.01 * SCALE
+
+
+def tokens(times: int) -> Any:
+    """A convolution's map as tokens, and products of normalised tokens that are added to them."""
+    entry = ops.parameter([1, INNER, SIDE, SIDE], np.float32)
+    unit = np.eye(INNER, dtype=np.float32)
+    kernel = ops.constant(unit.reshape(INNER, INNER, 1, 1))
+    image: Any = ops.convolution(entry, kernel, [1, 1], [0, 0], [0, 0], [1, 1])
+    stream: Any = ops.transpose(image, ops.constant([0, 2, 3, 1]))
+    for _ in range(times):
+        normal = ops.mvn(stream, ops.constant([3]), True, 1e-5, "inside_sqrt")
+        rows = ops.reshape(normal, ops.constant([-1, INNER]), special_zero=False)
+        product = ops.add(ops.matmul(rows, ops.constant(unit), False, False), unit[:1])
+        shape = ops.constant([1, SIDE, SIDE, INNER])
+        stream = ops.add(stream, ops.reshape(product, shape, special_zero=False))
+    return openvino.Model([ops.relu(stream)], [entry])
+
+
+def test_sums_of_tokens_are_the_same_and_not_reordered() -> None:
+    found, reorders = [], []
+    for rewritten in (False, True):
+        model = tokens(4)
+        if rewritten:
+            sums_of_tokens(model)
+        compiled = openvino.Core().compile_model(model, "CPU", FP32)
+        layers = [
+            node.get_rt_info()["layerType"].astype(str)
+            for node in compiled.get_runtime_model().get_ops()
+        ]
+        reorders.append(layers.count("Reorder"))
+        found.append(compiled(numbers((INNER,)))[0])
+    np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-5)
+    assert reorders[1] < reorders[0]
+
+
+@pytest.mark.parametrize("what", ["maps", "of three dimensions", "a constant", "spread"])
+def test_other_sums_are_left_alone(what: str) -> None:
+    shape = [1, INNER, INNER] if what == "of three dimensions" else [1, 4, INNER, INNER]
+    entry = ops.parameter(shape, np.float32)
+    term: Any = ops.reshape(ops.relu(entry), ops.constant(shape), special_zero=False)
+    if what == "maps":
+        term = ops.relu(entry)
+    elif what == "a constant":
+        term = ops.reshape(ops.constant(np.ones(shape)), ops.constant(shape), special_zero=False)
+        term = ops.convert(term, np.float32)
+    elif what == "spread":
+        term = ops.reduce_mean(term, ops.constant([2]), keep_dims=True)
+    model = openvino.Model([ops.add(entry, term)], [entry])
+    before = kinds(model)
+    sums_of_tokens(model)
+    assert kinds(model) == before
