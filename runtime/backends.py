@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from .engines.compiled import CompiledGraphs
 from .errors import BackendError
 from .manifest import PartSpec
 from .onnxruntime_session import OnnxRuntimeSession
@@ -84,7 +85,13 @@ def require_installed(backend: CpuBackend) -> None:
 
 
 def open_session(
-    backend: Backend, path: Path, part: PartSpec, *, batch: int = 1, threads: int | None = None
+    backend: Backend,
+    path: Path,
+    part: PartSpec,
+    *,
+    batch: int = 1,
+    threads: int | None = None,
+    kept: CompiledGraphs | None = None,
 ) -> Session:
     """Open a part with a backend that opens parts one by one.
 
@@ -94,6 +101,7 @@ def open_session(
         part: What the manifest says of it.
         batch: Tiles per call.
         threads: Processor threads; the library's default if None.
+        kept: Where OpenVINO's compiled graphs are looked for, and kept; None: nowhere.
 
     Raises:
         BackendError: If the library is missing.
@@ -101,7 +109,7 @@ def open_session(
         ValueError: For TensorRT and TensorRT-RTX: `gpu.open` opens all parts of a bundle together.
     """
     if backend == "openvino":
-        return OpenVinoSession(path, part, batch=batch, threads=threads)
+        return OpenVinoSession(path, part, batch=batch, threads=threads, kept=kept)
     if backend in ("onnxruntime", "onnxruntime-cuda"):
         cuda = backend == "onnxruntime-cuda"
         return OnnxRuntimeSession(path, part, batch=batch, threads=threads, cuda=cuda)

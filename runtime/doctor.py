@@ -33,7 +33,7 @@ class Findings:
     backends: tuple[BackendFinding, ...]
     traps: tuple[Trap, ...]
     writes: dict[str, str]
-    """Where each command writes, unless told otherwise, and where engines are kept."""
+    """Where each command writes, unless told otherwise, and where the cache is."""
 
 
 def examine(probe: Probe | None = None) -> Findings:
@@ -46,7 +46,7 @@ def examine(probe: Probe | None = None) -> Findings:
         jetson=jetson,
         backends=examine_backends(probe),
         traps=find_traps(probe, nvidia),
-        writes={**WRITES, "TensorRT engines": _engines()},
+        writes={**WRITES, "TensorRT engines, and graphs that OpenVINO compiled": _engines()},
     )
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from .backends import Backend, BackendChoice, BackendOption, PassedOver
 from .bundle import Bundle
+from .engines.compiled import CompiledGraphs
 from .engines.options import EnginePolicy
 from .engines.target import EngineBuilder
 from .errors import (
@@ -170,6 +171,7 @@ def _open(name: Backend, bundle: Bundle, request: RunRequest, watch: Watch) -> O
             variant=request.variant,
             threads=request.threads,
             batch=request.batch or USUAL_BATCH[name],
+            kept=CompiledGraphs.of_user() if name == "openvino" else None,
         )
     load_s = time.perf_counter() - begin
     try:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .backends import BackendChoice, open_session
 from .bundle import GOLDEN_NAME, Bundle
 from .card import TileRunner
+from .engines.compiled import CompiledGraphs
 from .errors import BundleError, brief
 from .manifest import PartSpec, TensorSpec, Variant
 from .numpy_files import UNREADABLE, read_arrays
@@ -183,8 +184,17 @@ def open_model(
     variant: Variant = "classes",
     threads: int | None = None,
     batch: int = 1,
+    kept: CompiledGraphs | None = None,
 ) -> TileModel:
     """Open the parts of a bundle one by one, with any backend but TensorRT.
+
+    Args:
+        bundle: The bundle.
+        choice: What runs it.
+        variant: What the last part ends in.
+        threads: Processor threads; the library's default if None.
+        batch: Tiles per call.
+        kept: Where OpenVINO's compiled graphs are looked for, and kept; None: nowhere.
 
     Raises:
         BackendError: If the backend's library is missing.
@@ -192,7 +202,7 @@ def open_model(
     """
     parts = bundle.manifest.parts_for(variant)
     sessions = tuple(
-        open_session(choice.name, bundle.file(part), part, batch=batch, threads=threads)
+        open_session(choice.name, bundle.file(part), part, batch=batch, threads=threads, kept=kept)
         for part in parts
     )
     return TileModel(parts=parts, sessions=sessions)

@@ -1,5 +1,9 @@
 """Run parts with OpenVINO, the default on CPUs."""
 
+import hashlib
+import inspect
+import json
+import logging
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import openvino_rewrites
+from .engines.compiled import CompiledGraphs
 from .errors import BackendError, BundleError, brief
 from .manifest import PartSpec, Precision, TensorSpec
 from .openvino_rewrites import (
@@ -39,14 +45,28 @@ SMALL_WEIGHT = 64
 """Largest INT8 weight whose products with two activations add up in 16 bits: 2 x 64 x 255 < 2^15.
 That is how x86 processors without VNNI sum; larger ones saturate there."""
 
+KEPT = "int8"
+"""Precision of parts of which the compiled graph is kept: it is loaded in a fourth of the time that
+OpenVINO compiles, and an FP32 one hardly faster."""
+
 PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
 """OpenVINO's names of the types that a layer computes in, and ours."""
+
+_log = logging.getLogger(__name__)
 
 
 class OpenVinoSession:
     """A part compiled for the CPU by OpenVINO."""
 
-    def __init__(self, path: Path, part: PartSpec, *, batch: int, threads: int | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        part: PartSpec,
+        *,
+        batch: int,
+        threads: int | None,
+        kept: CompiledGraphs | None = None,
+    ) -> None:
         """Compile a part.
 
         The precision is always set: left alone, OpenVINO computes an FP32 graph in BF16 on CPUs
@@ -54,23 +74,42 @@ class OpenVinoSession:
         INT8 bundles in INT8 beside that, but only where their products are summed exactly: by the
         CPU, or because one factor is small enough for sums of two in 16 bits.
 
+        Args:
+            path: The part's ONNX file.
+            part: What the manifest says of it.
+            batch: Tiles per call.
+            threads: Processor threads; OpenVINO's default if None.
+            kept: Where compiled graphs are looked for, and kept; None: nowhere.
+
         Raises:
             BackendError: If OpenVINO is not installed.
             BundleError: If the graph cannot be compiled, or is not what the manifest says.
         """
-        core = _core()
-        config = {"PERFORMANCE_HINT": "LATENCY"}
+        self._core = _core()
+        self._config = {"PERFORMANCE_HINT": "LATENCY"}
         if threads is not None:
-            config["INFERENCE_NUM_THREADS"] = str(threads)
+            self._config["INFERENCE_NUM_THREADS"] = str(threads)
         self.inputs: tuple[TensorSpec, ...] = tuple(
             replace(spec, shape=spec.with_batch(batch)) for spec in part.inputs
         )
         self._path = path
         self._outputs = [spec.name for spec in part.outputs]
+        self.precision: ExecutedPrecision
+        key = self._key() if part.precision == KEPT and kept is not None else None
+        if kept is None or key is None:
+            self._compile(part)
+        elif not self._load(kept.load(key), part):
+            self._compile(part)
+            if self.precision.startswith(KEPT):
+                compiled = self._request.get_compiled_model()
+                kept.save(key, compiled.export_model().getvalue())
+
+    def _compile(self, part: PartSpec) -> None:
+        """Read the graph, rewrite what OpenVINO does not do well, and compile it."""
         try:
-            model = core.read_model(str(path))
-            check_names(path, part, _names(model.inputs), _names(model.outputs))
-            model.reshape({spec.name: list(spec.with_batch(batch)) for spec in part.inputs})
+            model = self._core.read_model(str(self._path))
+            check_names(self._path, part, _names(model.inputs), _names(model.outputs))
+            model.reshape({spec.name: list(spec.shape) for spec in self.inputs})
             if has_gelu_by_tanh(model) and computes_in_avx2():
                 gelu_by_exponential(model)
             if part.precision == "int8":
@@ -80,22 +119,65 @@ class OpenVinoSession:
                 products_as_convolutions(model)
             sums_of_tokens(model)
             if not saturates or _has_small_weights(model):
-                self._compile(core, model, part.precision, config)
+                self._take(self._core.compile_model, model, part.precision)
                 saturates = saturates and self._multiplies_activations()
             if saturates:
                 # What Q/DQ round is computed in FP32 then, and in no layer in INT8.
-                self._compile(core, model, "fp32", {**config, "LP_TRANSFORMS_MODE": "NO"})
+                self._config["LP_TRANSFORMS_MODE"] = "NO"
+                self._take(self._core.compile_model, model, "fp32")
         except RuntimeError as error:
             raise BundleError(
-                f"{path} cannot be compiled by OpenVINO ({brief(error)}); expected a part of this "
-                "bundle; try `--backend onnxruntime` or export the bundle again"
+                f"{self._path} cannot be compiled by OpenVINO ({brief(error)}); expected a part of "
+                "this bundle; try `--backend onnxruntime` or export the bundle again"
             ) from error
 
-    def _compile(self, core: Any, model: Any, asked: Precision, config: dict[str, str]) -> None:
-        self.precision: ExecutedPrecision
-        self.precision, hint = _precision(core, asked)
-        compiled = core.compile_model(model, "CPU", {**config, "INFERENCE_PRECISION_HINT": hint})
+    def _load(self, graph: bytes | None, part: PartSpec) -> bool:
+        """Take a compiled graph, if there is one that this OpenVINO can use; say whether."""
+        if graph is None:
+            return False
+        try:
+            self._take(self._core.import_model, graph, part.precision)
+        except RuntimeError as error:
+            _log.info("the compiled graph of %s is made again: %s", self._path, brief(error))
+            return False
+        compiled = self._request.get_compiled_model()
+        check_names(self._path, part, _names(compiled.inputs), _names(compiled.outputs))
+        return True
+
+    def _take(self, make: Callable[..., Any], graph: Any, asked: Precision) -> None:
+        self.precision, hint = _precision(self._core, asked)
+        compiled = make(graph, "CPU", {**self._config, "INFERENCE_PRECISION_HINT": hint})
         self._request = compiled.create_infer_request()
+
+    def _key(self) -> str | None:
+        """Hash all that the compiled graph depends on: the part, how it is run, on what, by what.
+
+        Returns:
+            64 hexadecimal digits; None where the source of what rewrites graphs is not at hand.
+        """
+        import openvino
+
+        try:
+            sources = [inspect.getsource(each) for each in (openvino_rewrites, OpenVinoSession)]
+        except OSError:
+            return None
+        try:
+            graph = hashlib.sha256(self._path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise BundleError(
+                f"{self._path} cannot be read ({brief(error)}); expected a part of this bundle; "
+                "copy or export the bundle again"
+            ) from error
+        parts = {
+            "graph": graph,
+            "inputs": {spec.name: spec.shape for spec in self.inputs},
+            "config": self._config,
+            "bf16": _has_bf16(self._core),
+            "processor": [self._core.get_property("CPU", "FULL_DEVICE_NAME"), *_tried()],
+            "openvino": openvino.get_version(),
+            "segx": sources,
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run the part once; see `Session.run`."""

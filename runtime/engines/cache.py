@@ -2,6 +2,7 @@
 
 ROOT/engines/   records and engines, see `folder`
 ROOT/runtime/   KEY.cache: what TensorRT-RTX compiled of an engine on this device
+ROOT/openvino/  KEY.cache: a graph that OpenVINO compiled for this processor, see `compiled`
 ROOT/timing/    measured timings of kernels, which make the next build shorter
 ROOT/locks/     KEY.lock: held while an engine is built
 """
@@ -25,8 +26,8 @@ from .record import EngineRecord
 from .target import Target
 from .trust import check_own
 
-_MOST_RUNTIME = 1 << 30
-"""Bytes that a runtime cache may have."""
+_MOST = 1 << 30
+"""Bytes that a runtime cache or a compiled graph may have."""
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ class Cleared:
     """What was removed."""
 
     engines: int
+    graphs: int
+    """Graphs compiled for the processor."""
     size_bytes: int
 
 
@@ -67,12 +70,13 @@ class EngineCache:
         self.limit_bytes = cache_limit() if limit_bytes is None else limit_bytes
         self.engines = EngineFolder(self.root / "engines")
         self._runtime = self.root / "runtime"
+        self._compiled = self.root / "openvino"
         self._timing = self.root / "timing"
         self._locks = self.root / "locks"
 
     def check(self, *, trusted: bool) -> None:
         """Refuse a cache that others can write to; see `trust.check_own`."""
-        folders = (self.engines.path, self._runtime, self._timing, self._locks)
+        folders = (self.engines.path, self._runtime, self._compiled, self._timing, self._locks)
         check_own(self.root, folders, trusted=trusted)
 
     def find(self, key: str) -> Found | None:
@@ -83,14 +87,14 @@ class EngineCache:
         """
         found = self.engines.find(key)
         if found is not None:
-            self._touch(key)
+            self._touch(self.engines.record_path(key))
         return found
 
-    def _touch(self, key: str) -> None:
+    def _touch(self, path: Path) -> None:
         try:
-            os.utime(self.engines.record_path(key))
+            os.utime(path)
         except OSError as error:  # a cache that can only be read serves as well
-            _log.info("use of %s not noted: %s", key, brief(error))
+            _log.info("use of %s not noted: %s", path.stem, brief(error))
 
     def store(self, record: EngineRecord, data: bytes) -> None:
         """Keep an engine, and remove those used longest ago beyond the limit.
@@ -118,7 +122,7 @@ class EngineCache:
             ) from error
 
     def _shrink(self, keep: Collection[str]) -> None:
-        sweep((self.engines.path, self._runtime, self._timing))
+        sweep((self.engines.path, self._runtime, self._compiled, self._timing))
         gone = evict(self._items(), limit=self.limit_bytes, keep=keep)
         if gone:
             self._drop_timings()
@@ -144,12 +148,16 @@ class EngineCache:
             if item.name in known
         )
 
+    def graphs(self) -> int:
+        """Count the graphs compiled for the processor."""
+        return len(find_items((self._compiled,)))
+
     def size(self) -> int:
-        """Add up the bytes of engines and of what belongs to them."""
+        """Add up the bytes of engines, of what belongs to them, and of compiled graphs."""
         return sum(item.size for item in self._items())
 
     def _items(self) -> list[Item]:
-        return find_items((self.engines.path, self._runtime), self._timing)
+        return find_items((self.engines.path, self._runtime, self._compiled), self._timing)
 
     def clear(self) -> Cleared:
         """Remove everything; files that are not of the cache stay.
@@ -158,7 +166,7 @@ class EngineCache:
             EngineError: If a folder of it is a link, or a file cannot be removed.
         """
         self.check(trusted=True)
-        engines, items = len(self.records()), self._items()
+        engines, graphs, items = len(self.records()), self.graphs(), self._items()
         left = [path for item in items for path in item.remove()]
         left += [path for path in self._locks.glob("*.lock") if not remove(path)]
         if left:
@@ -166,7 +174,8 @@ class EngineCache:
                 f"{left[0]} cannot be removed; expected permission, and that no process has it "
                 "open; end other runs of segx and clear the cache again"
             )
-        return Cleared(engines=engines, size_bytes=sum(item.size for item in items))
+        size = sum(item.size for item in items)
+        return Cleared(engines=engines, graphs=graphs, size_bytes=size)
 
     @contextmanager
     def hold(self, key: str, *, limit_s: float, on_wait: Callable[[], None]) -> Iterator[bool]:
@@ -188,9 +197,7 @@ class EngineCache:
     def load_runtime(self, key: str) -> bytes | None:
         """Read what TensorRT-RTX compiled of an engine; None if there is nothing to use."""
         try:
-            return read_plain(self._runtime / f"{key}.cache", most=_MOST_RUNTIME)
-        except FileNotFoundError:
-            return None
+            return _read(self._runtime, key)
         except EngineError as error:
             _log.warning("%s", error)
             return None
@@ -198,12 +205,46 @@ class EngineCache:
     def save_runtime(self, key: str, data: bytes) -> None:
         """Keep what TensorRT-RTX compiled of an engine; a disk that is full is a warning."""
         try:
-            self._make(self._runtime)
-            write_bytes(self._runtime / f"{key}.cache", data, error=EngineError)
+            self._write(self._runtime, key, data)
         except EngineError as error:
             _log.warning("%s", error)
-            return
+
+    def load_compiled(self, key: str) -> bytes | None:
+        """Read a graph compiled for the processor, and note its use; None if there is none.
+
+        Raises:
+            EngineError: If it is a link, or cannot be read.
+        """
+        found = _read(self._compiled, key)
+        if found is not None:
+            self._touch(_keyed(self._compiled, key))
+        return found
+
+    def save_compiled(self, key: str, data: bytes) -> None:
+        """Keep a graph compiled for the processor, and remove what was used longest ago.
+
+        Raises:
+            EngineError: If it is larger than any, or the disk does not take it.
+        """
+        if len(data) > _MOST:
+            raise EngineError(f"it has {len(data) >> 20} MiB; expected at most {_MOST >> 20}")
+        self._write(self._compiled, key, data)
+
+    def _write(self, folder: Path, key: str, data: bytes) -> None:
+        self._make(folder)
+        write_bytes(_keyed(folder, key), data, error=EngineError)
         self._shrink({key})
+
+
+def _read(folder: Path, key: str) -> bytes | None:
+    try:
+        return read_plain(_keyed(folder, key), most=_MOST)
+    except FileNotFoundError:
+        return None
+
+
+def _keyed(folder: Path, key: str) -> Path:
+    return folder / f"{key}.cache"
 
 
 def _timing_name(target: Target) -> str:

@@ -1,7 +1,7 @@
 """Keep a cache within its size: what was used longest ago goes first.
 
 All files of one key are one item: record, engine, runtime cache, and what a replaced or interrupted
-build left. A timing cache is an item of its own.
+build left. A timing cache is an item of its own, and so is a graph compiled for the processor.
 """
 
 import os
@@ -42,12 +42,12 @@ class Item:
         return [path for path in ordered if not remove(path)]
 
 
-def find_items(folders: Iterable[Path], timing: Path) -> list[Item]:
+def find_items(folders: Iterable[Path], timing: Path | None = None) -> list[Item]:
     """Sort a cache's files into items, the one used longest ago first.
 
     Args:
         folders: Folders of files named by a key; other files are passed over.
-        timing: Folder of timing caches.
+        timing: Folder of timing caches, if they are to be found too.
     """
     named = [
         (match[1], path)
@@ -55,7 +55,8 @@ def find_items(folders: Iterable[Path], timing: Path) -> list[Item]:
         for path in _files(folder)
         if (match := _KEYED.fullmatch(path.name))
     ]
-    named += [(path.name, path) for path in _files(timing) if path.suffix == ".cache"]
+    if timing is not None:
+        named += [(path.name, path) for path in _files(timing) if path.suffix == ".cache"]
     found: dict[str, Item] = {}
     for name, path in named:
         try:

@@ -1,4 +1,4 @@
-"""`segx cache`: the engines that are kept on this device."""
+"""`segx cache`: the engines and compiled graphs that are kept on this device."""
 
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 
 def cache(
     clear: bool = typer.Option(
-        False, "--clear", help="Remove every engine, and what its builder keeps beside it."
+        False, "--clear", help="Remove all of it: engines, what builders keep beside, graphs."
     ),
     json: Path | None = typer.Option(None, help="Also write what is left to this file."),
 ) -> None:
-    """Show the engines in the cache, or remove them; they are built again when needed.
+    """Show what is kept to open models faster, or remove it; it is made again when needed.
+
+    TensorRT's engines are listed; graphs that OpenVINO compiled in INT8 are counted.
 
     Example: segx cache --clear
     """
@@ -28,9 +30,11 @@ def cache(
     chosen("engine cache", engines.root, "another folder: SEGX_CACHE")
     if clear:
         removed = engines.clear()
-        say(f"removed {removed.engines} engines, {_mib(removed.size_bytes)}")
+        counts = f"engines {removed.engines}, graphs {removed.graphs}"
+        say(f"removed: {counts}; {_mib(removed.size_bytes)}")
     entries = engines.entries()
     _print_entries(entries)
+    chosen("graphs", engines.graphs(), "in INT8, compiled by OpenVINO for this processor")
     chosen(
         "size",
         f"{_mib(engines.size())} of {_mib(engines.limit_bytes)}",
@@ -72,6 +76,7 @@ def _listed(engines: "EngineCache", entries: "tuple[CachedEngine, ...]") -> dict
         "path": engines.root,
         "size_bytes": engines.size(),
         "limit_bytes": engines.limit_bytes,
+        "graphs": engines.graphs(),
         "engines": [
             {
                 "used": _used(entry).isoformat(),

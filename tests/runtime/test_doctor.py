@@ -27,6 +27,9 @@ def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runtime.usable.has_nvidia_driver", lambda: False)
 
 
+CACHE = "TensorRT engines, and graphs that OpenVINO compiled"
+
+
 def answers(command: Sequence[str]) -> str:
     if command[0] == "nvpmodel":
         return "NV Power Mode: 15W\n0\n"
@@ -98,10 +101,10 @@ def test_the_cache_of_engines_is_among_the_paths(
 ) -> None:
     monkeypatch.setenv("SEGX_CACHE", str(tmp_path / "kept"))
     monkeypatch.setenv("SEGX_CACHE_GIB", "3.5")
-    text = examine(NO_GPU).writes["TensorRT engines"]
+    text = examine(NO_GPU).writes[CACHE]
     assert text == f"{tmp_path / 'kept'}, 3.5 GiB at most (SEGX_CACHE, SEGX_CACHE_GIB)"
     monkeypatch.setenv("SEGX_CACHE_GIB", "much")
-    assert "SEGX_CACHE_GIB is 'much'" in examine(NO_GPU).writes["TensorRT engines"]
+    assert "SEGX_CACHE_GIB is 'much'" in examine(NO_GPU).writes[CACHE]
 
 
 def backend(name: Backend, probe: Probe = NO_GPU) -> Any:

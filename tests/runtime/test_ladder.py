@@ -12,6 +12,7 @@ import pytest
 from runtime import ladder
 from runtime.backends import Backend, PassedOver
 from runtime.bundle import Bundle, open_bundle
+from runtime.engines.compiled import CompiledGraphs
 from runtime.engines.options import EnginePolicy
 from runtime.errors import (
     BackendError,
@@ -303,6 +304,7 @@ def test_everything_that_was_asked_for_reaches_the_sessions(
 ) -> None:
     request = RunRequest(backend="openvino", variant="probabilities", batch=3, threads=2)
     open_best(opened, request)
+    assert isinstance(machine.asked.pop("kept"), CompiledGraphs)
     assert machine.asked == {"variant": "probabilities", "batch": 3, "threads": 2}
 
 

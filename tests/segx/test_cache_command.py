@@ -8,6 +8,7 @@ import pytest
 from fake_engines import ADA, ANY_ADA, ORIN, make_record
 
 from runtime.engines.cache import EngineCache
+from runtime.engines.compiled import CompiledGraphs
 
 Run = Callable[..., Any]
 
@@ -22,7 +23,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineCache:
 
 @pytest.fixture
 def filled(cache: EngineCache) -> EngineCache:
-    """The cache with three engines, the last of which was used last."""
+    """The cache with three engines, the last of which was used last, and a compiled graph."""
     targets = (ORIN, ANY_ADA, ADA)
     for day, target in enumerate(targets, start=1):
         data = bytes(day << 20)
@@ -31,6 +32,7 @@ def filled(cache: EngineCache) -> EngineCache:
         moment = 1_767_225_600 + day * 86_400
         os.utime(cache.engines.record_path(record.key), (moment, moment))
         os.utime(cache.engines.path / record.file, (0, 0))
+    CompiledGraphs(cache).save("a" * 64, b"compiled")
     return cache
 
 
@@ -45,7 +47,7 @@ def test_the_engines_are_listed(
     assert "size: 6.0 MiB of 1536.0 MiB" in result.out
     found = json.loads((tmp_path / "c.json").read_text())
     assert (found["path"], found["limit_bytes"]) == (str(filled.root), 3 << 29)
-    assert found["size_bytes"] == filled.size()
+    assert (found["size_bytes"], found["graphs"]) == (filled.size(), 1)
     assert [item["record"]["target"]["gpu"] for item in found["engines"]] == [
         "NVIDIA RTX 4000 Ada",
         "any",
@@ -58,7 +60,7 @@ def test_the_engines_are_listed(
 def test_the_cache_is_cleared(segx: Run, filled: EngineCache, tmp_path: Path) -> None:
     result = segx("cache", "--clear", "--json", "c.json")
     assert (result.code, result.err) == (0, "")
-    assert "removed 3 engines, 6.0 MiB" in result.out.splitlines()
+    assert "removed: engines 3, graphs 1; 6.0 MiB" in result.out.splitlines()
     assert result.out.splitlines()[-1] == "wrote c.json; next: segx infer INPUT"
     assert filled.records() == ()
     assert json.loads((tmp_path / "c.json").read_text())["engines"] == []

@@ -13,7 +13,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="no owners and modes here"
 @pytest.fixture
 def cache(tmp_path: Path) -> EngineCache:
     """A cache whose folders are there."""
-    for name in ("engines", "runtime", "timing", "locks"):
+    for name in ("engines", "runtime", "openvino", "timing", "locks"):
         (tmp_path / "cache" / name).mkdir(mode=0o700, parents=True)
     (tmp_path / "cache").chmod(0o755)
     return EngineCache(tmp_path / "cache")
@@ -36,7 +36,7 @@ def test_a_cache_that_others_can_only_read_is_ones_own(cache: EngineCache) -> No
 
 
 @posix
-@pytest.mark.parametrize("folder", [".", "engines", "runtime", "timing", "locks"])
+@pytest.mark.parametrize("folder", [".", "engines", "runtime", "openvino", "timing", "locks"])
 @pytest.mark.parametrize("mode", [0o770, 0o702])
 def test_a_folder_that_others_can_write_to_is_refused(
     cache: EngineCache, folder: str, mode: int

@@ -1,0 +1,192 @@
+"""What OpenVINO compiled in INT8 is kept, and is the same when it is opened again."""
+
+import dataclasses
+import inspect
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+import runtime.openvino_session as openvino_session
+from runtime.backends import open_session
+from runtime.engines.cache import EngineCache
+from runtime.engines.compiled import CompiledGraphs
+from runtime.errors import BundleError
+from runtime.manifest import PartSpec, Precision, TensorSpec
+
+SHAPE = (8, 12, 10)
+GRAPH = """
+<ir_version: 10, opset_import: ["" : 20]>
+made (float[N,8,12,10] x) => (float[N,8,12,10] out) {
+    xq = QuantizeLinear (x, sx, zero)
+    xd = DequantizeLinear (xq, sx, zero)
+    wd = DequantizeLinear <axis = 0> (w, sw, zeros)
+    out = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (xd, wd, b)
+}
+"""
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> EngineCache:
+    """A cache that is not there yet."""
+    return EngineCache(tmp_path / "cache")
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    """A graph with INT8 weights."""
+    return write_graph(tmp_path / "made.onnx", largest=64)
+
+
+def write_graph(path: Path, *, largest: int) -> Path:
+    rng = np.random.default_rng(4)
+    model = onnx.parser.parse_model(GRAPH)
+    found: dict[str, NDArray[Any]] = {
+        "w": rng.integers(-largest, largest + 1, (8, 8, 3, 3), dtype=np.int8),
+        "sw": rng.uniform(5e-4, 1e-3, 8).astype(np.float32),
+        "zeros": np.zeros(8, dtype=np.int8),
+        "b": rng.uniform(-1, 1, 8).astype(np.float32),
+        "sx": np.asarray(0.03, dtype=np.float32),
+        "zero": np.asarray(0, dtype=np.int8),
+    }
+    found["w"].flat[0] = largest
+    for name, values in found.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+    onnx.save(model, path)
+    return path
+
+
+def part_of(precision: Precision = "int8") -> PartSpec:
+    spec = TensorSpec(name="x", dtype="float32", shape=("N", *SHAPE))
+    return PartSpec(
+        name="made",
+        role="aerial",
+        file="made.onnx",
+        precision=precision,
+        inputs=(spec,),
+        outputs=(dataclasses.replace(spec, name="out"),),
+    )
+
+
+Opening = Callable[..., tuple[Any, Counter[str]]]
+
+
+@pytest.fixture
+def opening(graph: Path, cache: EngineCache, monkeypatch: pytest.MonkeyPatch) -> Opening:
+    """Function that opens a graph and counts how it was made."""
+    core = openvino_session._core()
+    made: Counter[str] = Counter()
+
+    def count(name: str) -> None:
+        make = getattr(core, name)
+
+        def counted(*given: Any) -> Any:
+            made[name] += 1
+            return make(*given)
+
+        monkeypatch.setattr(core, name, counted)
+
+    count("compile_model")
+    count("import_model")
+    openvino_session._tried()
+
+    def opened(
+        path: Path = graph, precision: Precision = "int8", **how: Any
+    ) -> tuple[Any, Counter[str]]:
+        made.clear()
+        how = {"threads": 1, "kept": CompiledGraphs(cache), **how}
+        session = open_session("openvino", path, part_of(precision), **how)
+        return session, Counter(made)
+
+    return opened
+
+
+def ran(session: Any) -> NDArray[Any]:
+    x = np.random.default_rng(7).standard_normal((1, *SHAPE)).astype(np.float32)
+    result: NDArray[Any] = session.run({"x": x})["out"].copy()
+    return result
+
+
+COMPILED, LOADED = Counter(compile_model=1), Counter(import_model=1)
+
+
+def test_what_was_compiled_once_is_loaded_and_gives_the_same(
+    opening: Opening, cache: EngineCache
+) -> None:
+    first, how = opening()
+    assert (how, cache.graphs()) == (COMPILED, 1)
+    again, how = opening()
+    assert (how, cache.graphs()) == (LOADED, 1)
+    np.testing.assert_array_equal(ran(first), ran(again))
+    assert (first.precision, first.computed()) == (again.precision, again.computed())
+    assert first.inputs == again.inputs
+    again.require_executed()
+
+
+def test_other_graphs_and_other_ways_to_run_them_are_compiled(
+    opening: Opening, cache: EngineCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening()
+    other = write_graph(tmp_path / "other.onnx", largest=60)
+    for number, (path, how) in enumerate(
+        [({"path": other}, {}), ({}, {"batch": 2}), ({}, {"threads": 2})], start=2
+    ):
+        assert opening(**path, **how)[1] == COMPILED
+        assert cache.graphs() == number
+    with monkeypatch.context() as patch:
+        patch.setattr("openvino.get_version", lambda: "another")
+        assert opening()[1] == COMPILED
+    assert opening()[1] == LOADED
+
+
+def test_rewriting_graphs_otherwise_makes_them_anew(
+    opening: Opening, cache: EngineCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening()
+    source = inspect.getsource
+    with monkeypatch.context() as patch:
+        patch.setattr(inspect, "getsource", lambda item: source(item) + "# changed")
+        assert opening()[1] == COMPILED
+    assert cache.graphs() == 2
+
+    def missing(item: object) -> str:
+        raise OSError("source code not available")
+
+    monkeypatch.setattr(inspect, "getsource", missing)
+    assert opening()[1] == COMPILED
+    assert cache.graphs() == 2
+
+
+@pytest.mark.parametrize("kind", ["fp32", "fp16"])
+def test_other_precisions_are_not_kept(opening: Opening, cache: EngineCache, kind: Any) -> None:
+    opening(precision=kind)
+    assert cache.graphs() == 0
+
+
+def test_what_is_not_computed_in_int8_is_not_kept(
+    opening: Opening, cache: EngineCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_session, "sums_int8_exactly", lambda: False)
+    large = write_graph(tmp_path / "large.onnx", largest=127)
+    session, how = opening(large)
+    assert (session.precision, how, cache.graphs()) == ("fp32", COMPILED, 0)
+
+
+def test_a_graph_that_openvino_cannot_load_is_compiled_and_replaced(
+    opening: Opening, cache: EngineCache
+) -> None:
+    opening()
+    (path,) = (cache.root / "openvino").glob("*.cache")
+    CompiledGraphs(cache).save(path.stem, b"no graph at all")
+    assert opening()[1] == LOADED + COMPILED
+    assert opening()[1] == LOADED
+
+
+def test_a_graph_that_cannot_be_read_is_one_line(opening: Opening, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"missing.onnx cannot be read \(.*; expected a part"):
+        opening(tmp_path / "missing.onnx")
