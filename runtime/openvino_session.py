@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import openvino_rewrites
 from .engines.compiled import CompiledGraphs
 from .errors import BackendError, BundleError, brief
 from .manifest import PartSpec, Precision, TensorSpec
@@ -48,6 +47,9 @@ That is how x86 processors without VNNI sum; larger ones saturate there."""
 KEPT = "int8"
 """Precision of parts of which the compiled graph is kept: it is loaded in a fourth of the time that
 OpenVINO compiles, and an FP32 one hardly faster."""
+
+REWRITERS = (__name__, gelu_by_exponential.__module__)
+"""Modules that decide what is compiled."""
 
 PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
 """OpenVINO's names of the types that a layer computes in, and ours."""
@@ -158,7 +160,7 @@ class OpenVinoSession:
         import openvino
 
         try:
-            sources = [inspect.getsource(each) for each in (openvino_rewrites, OpenVinoSession)]
+            sources = [inspect.getsource(sys.modules[name]) for name in REWRITERS]
         except OSError:
             return None
         try:
