@@ -6,7 +6,7 @@ from typing import get_args
 from .backends import Backend
 from .engines.target import EngineBuilder
 from .errors import BackendError
-from .openvino_session import cpu_has_bf16, sums_int8_exactly
+from .openvino_core import cpu_has_bf16, sums_int8_exactly
 from .probe import Probe
 from .usable import require_usable
 

@@ -7,9 +7,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .engines.compiled import CompiledGraphs
-from .errors import BackendError, BundleError, brief
+from .errors import BundleError, brief
 from .manifest import PartSpec, Precision, TensorSpec
+from .openvino_core import (
+    OF_ACTIVATIONS,
+    computes_in_avx2,
+    cpu_has_bf16,
+    kernels_tried,
+    sums_int8_exactly,
+    the_core,
+    weighted_layers,
+)
 from .openvino_rewrites import (
     gelu_by_exponential,
     has_gelu_by_tanh,
@@ -27,18 +34,6 @@ from .openvino_rewrites import (
     sums_of_tokens,
 )
 from .session import ExecutedPrecision, check_feed, check_names
-
-OF_ACTIVATIONS = "MatMul"
-"""OpenVINO's kind of layer that multiplies two activations."""
-
-WEIGHTED = frozenset({"Convolution", "Deconvolution", "FullyConnected", OF_ACTIVATIONS})
-"""OpenVINO's kinds of layers that multiply by weights, or by what is counted with them."""
-
-LAYER = ("layerType", "primitiveType", "runtimePrecision")
-"""What OpenVINO says of a layer: kind, kernel, such as `brgconv_avx2_f32`, and precision."""
-
-TELEMETRY = "openvino_telemetry"
-"""Package by which OpenVINO tells its makers of every import; it can do without."""
 
 SMALL_WEIGHT = 64
 """Largest INT8 weight whose products with two activations add up in 16 bits: 2 x 64 x 255 < 2^15.
@@ -87,7 +82,7 @@ class OpenVinoSession:
             BackendError: If OpenVINO is not installed.
             BundleError: If the graph cannot be compiled, or is not what the manifest says.
         """
-        self._core = _core()
+        self._core = the_core()
         self._config = {"PERFORMANCE_HINT": "LATENCY"}
         if threads is not None:
             self._config["INFERENCE_NUM_THREADS"] = str(threads)
@@ -147,7 +142,7 @@ class OpenVinoSession:
         return True
 
     def _take(self, make: Callable[..., Any], graph: Any, asked: Precision) -> None:
-        self.precision, hint = _precision(self._core, asked)
+        self.precision, hint = _precision(asked)
         compiled = make(graph, "CPU", {**self._config, "INFERENCE_PRECISION_HINT": hint})
         self._request = compiled.create_infer_request()
 
@@ -174,8 +169,8 @@ class OpenVinoSession:
             "graph": graph,
             "inputs": {spec.name: spec.shape for spec in self.inputs},
             "config": self._config,
-            "bf16": _has_bf16(self._core),
-            "processor": [self._core.get_property("CPU", "FULL_DEVICE_NAME"), *_tried()],
+            "bf16": cpu_has_bf16(),
+            "processor": [self._core.get_property("CPU", "FULL_DEVICE_NAME"), *kernels_tried()],
             "openvino": openvino.get_version(),
             "segx": sources,
         }
@@ -198,7 +193,7 @@ class OpenVinoSession:
 
     def _layers(self) -> Iterator[tuple[str, str]]:
         """Give kind and precision of every layer that multiplies by weights or activations."""
-        for layer, kernel, computed in _weighted(self._request.get_compiled_model()):
+        for layer, kernel, computed in weighted_layers(self._request.get_compiled_model()):
             # A matrix product with weights stored in INT8 is said to run in INT8, even where its
             # kernel, such as `brgemm_avx2_f32`, computes in FP32.
             kind = kernel.rpartition("_")[2].lower()
@@ -229,107 +224,8 @@ class OpenVinoSession:
         del self._request
 
 
-def _core() -> Any:
-    try:
-        with _hidden(TELEMETRY):
-            import openvino
-    except ImportError as error:
-        raise BackendError(
-            f"OpenVINO cannot be imported ({brief(error)}); expected it with the base install; "
-            "run `pip install openvino` or use `--backend onnxruntime`"
-        ) from error
-    return _only(openvino.Core)
-
-
-@contextmanager
-def _hidden(package: str) -> Iterator[None]:
-    """Make a package that is installed look as if it was not."""
-    known = sys.modules.get(package)
-    sys.modules[package] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        sys.modules.pop(package, None)
-        if known is not None:
-            sys.modules[package] = known
-
-
-@cache
-def _only(make: Callable[[], Any]) -> Any:
-    """Make one core for the process.
-
-    With the last core its plug-in is unloaded under threads that may still run: closing one model
-    after another then ends the process now and then.
-    """
-    return make()
-
-
 def _names(ports: Any) -> list[str]:
     return [port.any_name for port in ports]
-
-
-def cpu_has_bf16() -> bool:
-    """Tell whether OpenVINO can compute in BF16 on this processor.
-
-    Raises:
-        BackendError: If OpenVINO is not installed.
-    """
-    return _has_bf16(_core())
-
-
-def sums_int8_exactly() -> bool:
-    """Tell whether this processor's INT8 sums come out right for all weights, by one convolution.
-
-    Without VNNI, two products of INT8 are added in 16 bits, in which large ones saturate: maps come
-    out wrong without a word.
-
-    Raises:
-        BackendError: If OpenVINO is not installed.
-    """
-    exact, _ = _tried()
-    return exact
-
-
-def computes_in_avx2() -> bool:
-    """Tell whether OpenVINO's kernels are those for AVX2, by the name of one.
-
-    Raises:
-        BackendError: If OpenVINO is not installed.
-    """
-    _, kernel = _tried()
-    return "avx2" in kernel
-
-
-@cache
-def _tried() -> tuple[bool, str]:
-    """Run a convolution in INT8; say whether its sums are exact, and how its kernel is called."""
-    core = _core()
-    from openvino import Model, opset8
-
-    channels, kernel = 64, 3
-    image = opset8.parameter([1, channels, 8, 8], np.float32)
-    steps = [np.float32(value) for value in (0, 255, 0, 255)]
-    rounded = opset8.fake_quantize(image, *steps, 256)
-    weight = opset8.constant(np.full((channels, channels, kernel, kernel), 127, np.float32))
-    steps = [np.float32(value) for value in (-127, 127, -127, 127)]
-    ones = [1, 1]
-    convolved = opset8.convolution(
-        rounded, opset8.fake_quantize(weight, *steps, 255), ones, [0, 0], [0, 0], ones
-    )
-    config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": "1"}
-    compiled = core.compile_model(Model([convolved], [image]), "CPU", config)
-    found = compiled([np.full((1, channels, 8, 8), 255, np.float32)])[0]
-    exact = bool(np.allclose(found, 255 * 127 * channels * kernel**2, rtol=1e-3))
-    return exact, " ".join(kernel for _, kernel, _ in _weighted(compiled))
-
-
-def _weighted(compiled: Any) -> Iterator[tuple[str, str, str]]:
-    """Give kind, kernel and OpenVINO's name of the precision of every layer that multiplies."""
-    for node in compiled.get_runtime_model().get_ops():
-        info = node.get_rt_info()
-        layer, kernel, precision = (info[key].astype(str) for key in LAYER)
-        if layer in WEIGHTED:
-            yield layer, kernel, precision
 
 
 def _has_small_weights(model: Any) -> bool:
@@ -341,12 +237,8 @@ def _has_small_weights(model: Any) -> bool:
     )
 
 
-def _has_bf16(core: Any) -> bool:
-    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
-def _precision(core: Any, asked: Precision) -> tuple[ExecutedPrecision, str]:
-    has_bf16 = _has_bf16(core)
+def _precision(asked: Precision) -> tuple[ExecutedPrecision, str]:
+    has_bf16 = cpu_has_bf16()
     if asked == "fp32":
         return "fp32", "f32"
     if asked == "fp16":

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from runtime.engines.lock import hold
 
-pytest_plugins = ("without_torch", "run_command")
+pytest_plugins = ("without_torch", "run_command", "own_cache")
 T = TypeVar("T")
 
 settings.register_profile("segx", derandomize=True, deadline=None, database=None, max_examples=40)
@@ -40,14 +40,6 @@ CORNER = (861_904.6, 6_523_377.2)
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option that stores the transcripts of the commands anew."""
     parser.addoption("--update-transcripts", action="store_true", help="store transcripts anew")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _cache_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Leave the user's cache alone."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SEGX_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="session")

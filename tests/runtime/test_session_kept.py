@@ -12,12 +12,12 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-import runtime.openvino_session as openvino_session
 from runtime.backends import open_session
 from runtime.engines.cache import EngineCache
 from runtime.engines.compiled import CompiledGraphs
 from runtime.errors import BundleError
 from runtime.manifest import PartSpec, Precision, TensorSpec
+from runtime.openvino_core import kernels_tried, the_core
 
 SHAPE = (8, 12, 10)
 GRAPH = """
@@ -79,7 +79,7 @@ Opening = Callable[..., tuple[Any, Counter[str]]]
 @pytest.fixture
 def opening(graph: Path, cache: EngineCache, monkeypatch: pytest.MonkeyPatch) -> Opening:
     """Function that opens a graph and counts how it was made."""
-    core = openvino_session._core()
+    core = the_core()
     made: Counter[str] = Counter()
 
     def count(name: str) -> None:
@@ -93,7 +93,7 @@ def opening(graph: Path, cache: EngineCache, monkeypatch: pytest.MonkeyPatch) ->
 
     count("compile_model")
     count("import_model")
-    openvino_session._tried()
+    kernels_tried()
 
     def opened(
         path: Path = graph, precision: Precision = "int8", **how: Any
@@ -171,7 +171,7 @@ def test_other_precisions_are_not_kept(opening: Opening, cache: EngineCache, kin
 def test_what_is_not_computed_in_int8_is_not_kept(
     opening: Opening, cache: EngineCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openvino_session, "sums_int8_exactly", lambda: False)
+    monkeypatch.setattr("runtime.openvino_session.sums_int8_exactly", lambda: False)
     large = write_graph(tmp_path / "large.onnx", largest=127)
     session, how = opening(large)
     assert (session.precision, how, cache.graphs()) == ("fp32", COMPILED, 0)

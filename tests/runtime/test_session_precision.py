@@ -13,13 +13,9 @@ from runtime.backends import Backend, open_session
 from runtime.bundle import Bundle, open_bundle
 from runtime.errors import BundleError
 from runtime.manifest import PartSpec, Precision, TensorSpec
+from runtime.openvino_core import computes_in_avx2, sums_int8_exactly, the_core
 from runtime.openvino_rewrites import gelu_by_exponential
-from runtime.openvino_session import (
-    OpenVinoSession,
-    _core,
-    computes_in_avx2,
-    sums_int8_exactly,
-)
+from runtime.openvino_session import OpenVinoSession
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +52,10 @@ def test_what_a_cpu_computes_in_follows_from_the_bundle_and_the_cpu(
         asked.update(config)
         return compile_model(core, model, device, {**config, "INFERENCE_PRECISION_HINT": "f32"})
 
-    core = type(_core())
+    core = type(the_core())
     compile_model = core.compile_model
     monkeypatch.setattr(core, "compile_model", compiled)
-    monkeypatch.setattr("runtime.openvino_session._has_bf16", lambda core: has_bf16)
+    monkeypatch.setattr("runtime.openvino_session.cpu_has_bf16", lambda: has_bf16)
     part = dataclasses.replace(opened.manifest.parts[0], precision=precision)
     session = open_session("openvino", opened.file(part), part, threads=1)
     assert session.precision == executed
