@@ -82,7 +82,6 @@ class OpenVinoSession:
             BackendError: If OpenVINO is not installed.
             BundleError: If the graph cannot be compiled, or is not what the manifest says.
         """
-        self._core = the_core()
         self._config = {"PERFORMANCE_HINT": "LATENCY"}
         if threads is not None:
             self._config["INFERENCE_NUM_THREADS"] = str(threads)
@@ -104,7 +103,7 @@ class OpenVinoSession:
     def _compile(self, part: PartSpec) -> None:
         """Read the graph, rewrite what OpenVINO does not do well, and compile it."""
         try:
-            model = self._core.read_model(str(self._path))
+            model = the_core().read_model(str(self._path))
             check_names(self._path, part, _names(model.inputs), _names(model.outputs))
             model.reshape({spec.name: list(spec.shape) for spec in self.inputs})
             if has_gelu_by_tanh(model) and computes_in_avx2():
@@ -116,12 +115,11 @@ class OpenVinoSession:
                 products_as_convolutions(model)
             sums_of_tokens(model)
             if not saturates or _has_small_weights(model):
-                self._take(self._core.compile_model, model, part.precision)
+                self._take(the_core().compile_model, model, part.precision)
                 saturates = saturates and self._multiplies_activations()
             if saturates:
                 # What Q/DQ round is computed in FP32 then, and in no layer in INT8.
-                self._config["LP_TRANSFORMS_MODE"] = "NO"
-                self._take(self._core.compile_model, model, "fp32")
+                self._take(the_core().compile_model, model, "fp32", LP_TRANSFORMS_MODE="NO")
         except RuntimeError as error:
             raise BundleError(
                 f"{self._path} cannot be compiled by OpenVINO ({brief(error)}); expected a part of "
@@ -133,7 +131,7 @@ class OpenVinoSession:
         if graph is None:
             return False
         try:
-            self._take(self._core.import_model, graph, part.precision)
+            self._take(the_core().import_model, graph, part.precision)
         except RuntimeError as error:
             _log.info("the compiled graph of %s is made again: %s", self._path, brief(error))
             return False
@@ -141,9 +139,10 @@ class OpenVinoSession:
         check_names(self._path, part, _names(compiled.inputs), _names(compiled.outputs))
         return True
 
-    def _take(self, make: Callable[..., Any], graph: Any, asked: Precision) -> None:
+    def _take(self, make: Callable[..., Any], graph: Any, asked: Precision, **options: str) -> None:
         self.precision, hint = _precision(asked)
-        compiled = make(graph, "CPU", {**self._config, "INFERENCE_PRECISION_HINT": hint})
+        config = {**self._config, "INFERENCE_PRECISION_HINT": hint, **options}
+        compiled = make(graph, "CPU", config)
         self._request = compiled.create_infer_request()
 
     def _key(self) -> str | None:
@@ -170,7 +169,7 @@ class OpenVinoSession:
             "inputs": {spec.name: spec.shape for spec in self.inputs},
             "config": self._config,
             "bf16": cpu_has_bf16(),
-            "processor": [self._core.get_property("CPU", "FULL_DEVICE_NAME"), *kernels_tried()],
+            "processor": [the_core().get_property("CPU", "FULL_DEVICE_NAME"), *kernels_tried()],
             "openvino": openvino.get_version(),
             "segx": sources,
         }
