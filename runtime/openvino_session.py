@@ -135,8 +135,6 @@ class OpenVinoSession:
         except RuntimeError as error:
             _log.info("the compiled graph of %s is made again: %s", self._path, brief(error))
             return False
-        compiled = self._request.get_compiled_model()
-        check_names(self._path, part, _names(compiled.inputs), _names(compiled.outputs))
         return True
 
     def _take(self, make: Callable[..., Any], graph: Any, asked: Precision, **options: str) -> None:
@@ -166,7 +164,9 @@ class OpenVinoSession:
             ) from error
         parts = {
             "graph": graph,
+            # Their names were checked when it was compiled; a port may have got more since.
             "inputs": {spec.name: spec.shape for spec in self.inputs},
+            "outputs": self._outputs,
             "config": self._config,
             "bf16": cpu_has_bf16(),
             "processor": [the_core().get_property("CPU", "FULL_DEVICE_NAME"), *kernels_tried()],

@@ -1,6 +1,5 @@
 """What OpenVINO compiled in INT8 is kept, and is the same when it is opened again."""
 
-import dataclasses
 import inspect
 from collections import Counter
 from collections.abc import Callable
@@ -8,27 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
+from int8_graph import SHAPE, quantized_part, quantized_weights, write_quantized
 from numpy.typing import NDArray
 
 from runtime.backends import open_session
 from runtime.engines.cache import EngineCache
 from runtime.engines.compiled import CompiledGraphs
 from runtime.errors import BundleError
-from runtime.manifest import PartSpec, Precision, TensorSpec
+from runtime.manifest import Precision
 from runtime.openvino_core import kernels_tried, the_core
-
-SHAPE = (8, 12, 10)
-GRAPH = """
-<ir_version: 10, opset_import: ["" : 20]>
-made (float[N,8,12,10] x) => (float[N,8,12,10] out) {
-    xq = QuantizeLinear (x, sx, zero)
-    xd = DequantizeLinear (xq, sx, zero)
-    wd = DequantizeLinear <axis = 0> (w, sw, zeros)
-    out = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (xd, wd, b)
-}
-"""
 
 
 @pytest.fixture
@@ -40,37 +28,14 @@ def cache(tmp_path: Path) -> EngineCache:
 @pytest.fixture
 def graph(tmp_path: Path) -> Path:
     """A graph with INT8 weights."""
-    return write_graph(tmp_path / "made.onnx", largest=64)
+    return write_quantized(tmp_path / "made.onnx")
 
 
 def write_graph(path: Path, *, largest: int) -> Path:
-    rng = np.random.default_rng(4)
-    model = onnx.parser.parse_model(GRAPH)
-    found: dict[str, NDArray[Any]] = {
-        "w": rng.integers(-largest, largest + 1, (8, 8, 3, 3), dtype=np.int8),
-        "sw": rng.uniform(5e-4, 1e-3, 8).astype(np.float32),
-        "zeros": np.zeros(8, dtype=np.int8),
-        "b": rng.uniform(-1, 1, 8).astype(np.float32),
-        "sx": np.asarray(0.03, dtype=np.float32),
-        "zero": np.asarray(0, dtype=np.int8),
-    }
-    found["w"].flat[0] = largest
-    for name, values in found.items():
-        model.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
-    onnx.save(model, path)
-    return path
-
-
-def part_of(precision: Precision = "int8") -> PartSpec:
-    spec = TensorSpec(name="x", dtype="float32", shape=("N", *SHAPE))
-    return PartSpec(
-        name="made",
-        role="aerial",
-        file="made.onnx",
-        precision=precision,
-        inputs=(spec,),
-        outputs=(dataclasses.replace(spec, name="out"),),
-    )
+    """Write it with another largest weight."""
+    weights = quantized_weights()["w1"]
+    weights.flat[0] = largest
+    return write_quantized(path, w1=weights)
 
 
 Opening = Callable[..., tuple[Any, Counter[str]]]
@@ -100,14 +65,14 @@ def opening(graph: Path, cache: EngineCache, monkeypatch: pytest.MonkeyPatch) ->
     ) -> tuple[Any, Counter[str]]:
         made.clear()
         how = {"threads": 1, "kept": CompiledGraphs(cache), **how}
-        session = open_session("openvino", path, part_of(precision), **how)
+        session = open_session("openvino", path, quantized_part(precision), **how)
         return session, Counter(made)
 
     return opened
 
 
 def ran(session: Any) -> NDArray[Any]:
-    x = np.random.default_rng(7).standard_normal((1, *SHAPE)).astype(np.float32)
+    x = np.random.default_rng(7).standard_normal(SHAPE).astype(np.float32)
     result: NDArray[Any] = session.run({"x": x})["out"].copy()
     return result
 

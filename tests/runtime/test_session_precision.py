@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from int8_graph import SHAPE, quantized_part, quantized_weights, write_quantized
 from numpy.typing import NDArray
 
 from runtime.backends import Backend, open_session
 from runtime.bundle import Bundle, open_bundle
 from runtime.errors import BundleError
-from runtime.manifest import PartSpec, Precision, TensorSpec
+from runtime.manifest import TensorSpec
 from runtime.openvino_core import computes_in_avx2, sums_int8_exactly, the_core
 from runtime.openvino_rewrites import gelu_by_exponential
 from runtime.openvino_session import OpenVinoSession
@@ -76,62 +77,10 @@ def test_openvino_really_computes_in_the_precision_that_it_names(
     session.require_executed()
 
 
-SHAPE = (1, 8, 12, 10)
-QUANTIZED = """
-<ir_version: 10, opset_import: ["" : 20]>
-made (float[N,8,12,10] x) => (float[N,8,12,10] out) {
-    half = Cast <to = 10> (x)
-    xq = QuantizeLinear (half, sx, zero)
-    xd = DequantizeLinear (xq, sx, zero)
-    w1d = DequantizeLinear <axis = 0> (w1, sw, zeros)
-    first = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (xd, w1d, b1)
-    positive = Relu (first)
-    rq = QuantizeLinear (positive, sr, zero)
-    rd = DequantizeLinear (rq, sr, zero)
-    w2d = DequantizeLinear <axis = 0> (w2, sw, zeros)
-    second = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (rd, w2d, b2)
-    out = Cast <to = 1> (second)
-}
-"""
-
-
-def quantized_weights() -> dict[str, NDArray[Any]]:
-    rng = np.random.default_rng(4)
-    found: dict[str, NDArray[Any]] = {
-        # The biases over the product of the scales lie beyond FP16.
-        "b1": rng.uniform(4, 8, 8).astype(np.float16),
-        "b2": rng.uniform(4, 8, 8).astype(np.float16),
-        "sw": rng.uniform(5e-4, 1e-3, 8).astype(np.float16),
-        "zeros": np.zeros(8, dtype=np.int8),
-        # Processors without VNNI add two products in 16 bits, where larger ones saturate.
-        "w1": rng.integers(-64, 65, (8, 8, 3, 3), dtype=np.int8),
-        "w2": rng.integers(-64, 65, (8, 8, 3, 3), dtype=np.int8),
-    }
-    scalars = {"sx": np.float16(0.03), "sr": np.float16(0.08), "zero": np.int8(0)}
-    return {**found, **{name: np.asarray(value) for name, value in scalars.items()}}
-
-
 @pytest.fixture(scope="module")
 def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A graph with INT8 weights, and scales and biases in FP16."""
-    model = onnx.parser.parse_model(QUANTIZED)
-    for name, values in quantized_weights().items():
-        model.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
-    path = tmp_path_factory.mktemp("int8") / "made.onnx"
-    onnx.save(model, path)
-    return path
-
-
-def quantized_part(precision: Precision = "int8") -> PartSpec:
-    shape = ("N", *SHAPE[1:])
-    return PartSpec(
-        name="made",
-        role="aerial",
-        file="made.onnx",
-        precision=precision,
-        inputs=(TensorSpec(name="x", dtype="float32", shape=shape),),
-        outputs=(TensorSpec(name="out", dtype="float32", shape=shape),),
-    )
+    return write_quantized(tmp_path_factory.mktemp("int8") / "made.onnx")
 
 
 def rounded(values: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
